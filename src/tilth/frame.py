@@ -1,0 +1,212 @@
+"""A dataset while steps work on it: columns on disk or in memory, and the rows that are still alive.
+
+A filter never rewrites the table: it narrows `rows`. A map writes the columns it changes and nothing else; they are laid
+over the others. Everything is read and written batch by batch, so memory follows the batch and not the dataset.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features, is_caching_enabled
+from datasets.fingerprint import Hasher
+from datasets.table import InMemoryTable, MemoryMappedTable, Table, concat_tables
+
+from tilth.step import DatasetStep, FilterStep, MapStep, Rows, Step, features_after
+from tilth.text.threads import ordered_map
+
+BATCH_BYTES = 8 * 2**20
+"""About how much data one batch holds: enough to fill a vector unit, little enough to stay in cache and memory."""
+BATCH_ROWS = 16_384
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """`dataset`, of which the rows in `rows` (ascending; `None` for all) are alive."""
+
+    dataset: Dataset
+    rows: Rows | None = None
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.rows is None else len(self.rows)
+
+    def select(self, rows: Rows) -> Frame:
+        """The frame with only these of its rows, counted within it, ascending."""
+        if len(rows) == len(self):
+            return self
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+    def selected(self) -> Dataset:
+        """The rows that are alive as a dataset, without a copy."""
+        return self.dataset if self.rows is None else self.dataset.select(self.rows)
+
+    def read(self, columns: Sequence[str], lo: int, hi: int) -> pa.Table:
+        """Rows `lo` to `hi` of those alive, in one chunk each column; zero-copy where they are next to each other."""
+        if self.dataset._indices is not None:
+            rows = range(lo, hi) if self.rows is None else self.rows[lo:hi]
+            return self.dataset.select_columns(list(columns)).with_format("arrow")[rows].combine_chunks()
+        table = self.dataset.data.table.select(list(columns))
+        if self.rows is None:
+            return table.slice(lo, hi - lo).combine_chunks()
+        rows = self.rows[lo:hi]
+        if len(rows) == 0:
+            return table.slice(0, 0)
+        first, span = int(rows[0]), int(rows[-1] - rows[0]) + 1
+        window = table.slice(first, span)
+        if span > len(rows):
+            alive = np.zeros(span, dtype=np.bool_)
+            alive[rows - first] = True
+            window = window.filter(pa.array(alive))
+        return window.combine_chunks()
+
+    def cuts(self, columns: Sequence[str]) -> list[tuple[int, int]]:
+        """Where to cut the rows into batches. It depends on the data alone, never on threads."""
+        n = len(self)
+        table = self.dataset.data.table.select(list(columns))
+        row_bytes = max(1, table.nbytes // max(1, table.num_rows))
+        size = max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
+        return [(lo, min(lo + size, n)) for lo in range(0, n, size)]
+
+    def map_batches(
+        self,
+        work: Callable[[pa.Table, int], R],
+        columns: Sequence[str],
+        cuts: Sequence[tuple[int, int]] | None = None,
+    ) -> Iterator[R]:
+        """`work(table, first row)` on each batch, on all threads, results in order."""
+        cuts = self.cuts(columns) if cuts is None else cuts
+        return ordered_map(lambda cut: work(self.read(columns, *cut), cut[0]), cuts)
+
+    def spread(self, written: pa.Table, lo: int, hi: int) -> pa.Table:
+        """Columns written for the rows `lo` to `hi` alive, laid out beside the dataset: null where a row is not alive.
+
+        Together the batches of a whole frame fill the dataset from its first row to its last.
+        """
+        if self.rows is None:
+            return written
+        start = 0 if lo == 0 else int(self.rows[lo - 1]) + 1
+        end = len(self.dataset) if hi == len(self) else int(self.rows[hi - 1]) + 1
+        places = np.full(end - start, -1, dtype=np.int64)
+        places[self.rows[lo:hi] - start] = np.arange(hi - lo)
+        return written.take(pa.array(places, mask=places < 0))
+
+    def lay_over(self, written: Table, fingerprint: str) -> Frame:
+        """The frame with the columns of `written`, as long as the dataset, replaced in their places or added."""
+        kept = [name for name in self.dataset.column_names if name not in written.column_names]
+        tables = [self.dataset.data.select(kept), written] if kept else [written]
+        order = list(dict.fromkeys([*self.dataset.column_names, *written.column_names]))
+        data = concat_tables(tables, axis=1).select(order)
+        return replace(self, dataset=like(self.dataset, data, fingerprint))
+
+
+def apply(step: Step, ds: Dataset) -> Dataset:
+    """`step` done to `ds`, as `Step.apply` promises.
+
+    Columns that are written go where `datasets` would cache them: to a file beside those of `ds`, or to memory.
+    """
+    step.check(ds.features.arrow_schema)
+    fingerprint = fingerprint_after(ds, step)
+    if isinstance(step, MapStep):
+        frame = Frame(ds if ds._indices is None else _materialised(ds))
+        made = frame.lay_over(_written(step, frame, fingerprint), fingerprint).dataset
+        return in_format_of(ds, made)
+    if isinstance(step, FilterStep):
+        frame = Frame(ds)
+        columns = step.columns_read(ds.column_names)
+        kept = [np.zeros(0, dtype=np.bool_), *frame.map_batches(lambda table, _: step.verdict_for(table).kept, columns)]
+        return _selected(ds, np.flatnonzero(np.concatenate(kept)), fingerprint)
+    if isinstance(step, DatasetStep):
+        outcome = step.run(ds)
+        if outcome.dataset is None:
+            return _selected(ds, outcome.origin, fingerprint)
+        return in_format_of(ds, like(ds, outcome.dataset.data, fingerprint))
+    raise TypeError(f"{step} is a Step but not a MapStep, a FilterStep or a DatasetStep, so nothing can run it.")
+
+
+def fingerprint_after(ds: Dataset, step: Step) -> str:
+    """The fingerprint of `ds` after `step`: the same in every process, so that caches are found again."""
+    return str(Hasher.hash([ds._fingerprint, step.fingerprint]))
+
+
+def like(ds: Dataset, data: Table, fingerprint: str) -> Dataset:
+    """A dataset of `data` with what `ds` is known for: description, split, and the features of equal columns."""
+    info = ds.info.copy()
+    info.features = features_after(ds.features, data.schema)
+    return Dataset(data, info=info, split=ds.split, fingerprint=fingerprint)
+
+
+def in_format_of(ds: Dataset, made: Dataset) -> Dataset:
+    """`made` in the format that the caller had set on `ds`."""
+    wanted = ds.format
+    columns = None if set(wanted["columns"]) == set(ds.column_names) else wanted["columns"]
+    return made.with_format(
+        wanted["type"],
+        columns=columns and [column for column in columns if column in made.column_names],
+        output_all_columns=wanted["output_all_columns"],
+        **wanted["format_kwargs"],
+    )
+
+
+def write_batches(path: Path, schema: pa.Schema, batches: Iterator[pa.Table]) -> None:
+    """Write tables to one Arrow stream file, which appears whole or not at all, also when killed or out of disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            with pa.ipc.new_stream(file, schema) as writer:
+                for table in batches:
+                    writer.write_table(table.cast(schema))
+            file.flush()
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def open_batches(paths: Sequence[Path]) -> Table:
+    """The tables of these files one after another, memory-mapped."""
+    tables = [MemoryMappedTable.from_file(str(path)) for path in paths]
+    return tables[0] if len(tables) == 1 else concat_tables(tables, axis=0)
+
+
+def _selected(ds: Dataset, rows: Rows, fingerprint: str) -> Dataset:
+    """`ds.select(rows)`, which keeps a run of neighbours as a slice and anything else as an index."""
+    return ds.select(rows, new_fingerprint=fingerprint)
+
+
+def _written(step: MapStep, frame: Frame, fingerprint: str) -> Table:
+    columns = step.columns_read(frame.dataset.column_names)
+    present = pa.schema([frame.dataset.data.schema.field(name) for name in columns])
+    schema = pa.schema([step.schema(present).field(name) for name in step.writes])
+    batches = frame.map_batches(lambda table, _: pa.table(step.columns_for(table)).select(step.writes), columns)
+    return _stored(frame.dataset, fingerprint, schema, batches)
+
+
+def _materialised(ds: Dataset) -> Dataset:
+    """`ds` with its index resolved, by an Arrow copy (`flatten_indices` takes twenty times as long)."""
+    fingerprint = str(Hasher.hash([ds._fingerprint, "materialised"]))
+    batches = (table for table in Frame(ds).map_batches(lambda table, _: table, ds.column_names))
+    return like(ds, _stored(ds, fingerprint, ds.data.schema, batches), fingerprint)
+
+
+def _stored(ds: Dataset, fingerprint: str, schema: pa.Schema, batches: Iterator[pa.Table]) -> Table:
+    files = ds.cache_files
+    if not files or not is_caching_enabled():
+        return InMemoryTable(pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in batches)]))
+    path = Path(files[0]["filename"]).parent / f"cache-{fingerprint}.arrow"
+    if not path.exists() and os.access(path.parent, os.W_OK):
+        write_batches(path, schema, batches)
+    if not path.exists():
+        return InMemoryTable(pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in batches)]))
+    return MemoryMappedTable.from_file(str(path))
+
+
+__all__ = ["Features", "Frame", "apply"]
