@@ -52,7 +52,7 @@ class Step(ABC):
         columns = getattr(self, "columns", None)
         if columns is None:
             columns = getattr(self, "column", ())
-        return (columns,) if isinstance(columns, str) else tuple(columns)
+        return (columns,) if isinstance(columns, str) else tuple(columns or ())
 
     @property
     def reads_text(self) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ class Step(ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._set(**state["fields"])
 
-    def _set(self, **fields: Any) -> None:  # noqa: ANN401
+    def _set(self, **fields: Any) -> None:
         """Give fields their values: for an `__init__` of one's own on a frozen dataclass."""
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -157,7 +157,7 @@ class MapStep(Step):
         """The columns that data of `schema` has after this step."""
         return with_columns(schema.empty_table(), self.columns_for(schema.empty_table())).schema
 
-    def __call__(self, batch: pa.Table | Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def __call__(self, batch: pa.Table | Mapping[str, Any]) -> Any:
         """Do one batch, as `Dataset.map(step, batched=True)` calls it.
 
         Args:
@@ -219,7 +219,7 @@ class FilterStep(Step):
             raise StepError(f"{self}.verdict gave reasons {verdict.reasons}, but the step declares {self.reasons}.")
         return verdict
 
-    def __call__(self, batch: pa.Table | Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def __call__(self, batch: pa.Table | Mapping[str, Any]) -> Any:
         """Judge one batch, as `Dataset.filter(step, batched=True)` calls it.
 
         Returns:
@@ -553,5 +553,5 @@ def _as_table(step: Step, batch: pa.Table | Mapping[str, Any]) -> pa.Table:
     return table
 
 
-def _to_arrow(values: Any) -> pa.Array:  # noqa: ANN401
+def _to_arrow(values: Any) -> pa.Array:
     return pa.array(values) if isinstance(values, list | np.ndarray) else pa.array(list(values))
