@@ -1,7 +1,7 @@
 """A dataset while steps work on it: columns on disk or in memory, and the rows that are still alive.
 
-A filter never rewrites the table: it narrows `rows`. A map writes the columns it changes and nothing else; they are laid
-over the others. Everything is read and written batch by batch, so memory follows the batch and not the dataset.
+A filter never rewrites the table: it narrows `rows`. A map writes the columns it changes and nothing else; they are
+laid over the others. Everything is read and written batch by batch, so memory follows the batch, not the dataset.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, Features, is_caching_enabled
+from datasets import Dataset, is_caching_enabled
 from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable, MemoryMappedTable, Table, concat_tables
 
@@ -116,7 +116,7 @@ def apply(step: Step, ds: Dataset) -> Dataset:
     step.check(ds.features.arrow_schema)
     fingerprint = fingerprint_after(ds, step)
     if isinstance(step, MapStep):
-        frame = Frame(ds if ds._indices is None else _materialised(ds))
+        frame = Frame(ds if ds._indices is None else materialised(ds))
         made = frame.lay_over(_written(step, frame, fingerprint), fingerprint).dataset
         return in_format_of(ds, made)
     if isinstance(step, FilterStep):
@@ -177,6 +177,21 @@ def open_batches(paths: Sequence[Path]) -> Table:
     return tables[0] if len(tables) == 1 else concat_tables(tables, axis=0)
 
 
+def materialised_with(ds: Dataset, beside: pa.Table | None, path: Path, fingerprint: str) -> Dataset:
+    """`ds` with its index resolved and the columns of `beside` added, written to `path` unless it is there already."""
+    if not path.exists():
+        schema = ds.data.schema if beside is None else pa.schema([*ds.data.schema, *beside.schema])
+
+        def joined(table: pa.Table, first: int) -> pa.Table:
+            if beside is None:
+                return table
+            here = beside.slice(first, table.num_rows)
+            return pa.table([*table.columns, *here.columns], names=[*table.column_names, *here.column_names])
+
+        write_batches(path, schema, Frame(ds).map_batches(joined, ds.column_names))
+    return like(ds, open_batches([path]), fingerprint)
+
+
 def _selected(ds: Dataset, rows: Rows, fingerprint: str) -> Dataset:
     """`ds.select(rows)`, which keeps a run of neighbours as a slice and anything else as an index."""
     return ds.select(rows, new_fingerprint=fingerprint)
@@ -190,7 +205,7 @@ def _written(step: MapStep, frame: Frame, fingerprint: str) -> Table:
     return _stored(frame.dataset, fingerprint, schema, batches)
 
 
-def _materialised(ds: Dataset) -> Dataset:
+def materialised(ds: Dataset) -> Dataset:
     """`ds` with its index resolved, by an Arrow copy (`flatten_indices` takes twenty times as long)."""
     fingerprint = str(Hasher.hash([ds._fingerprint, "materialised"]))
     batches = (table for table in Frame(ds).map_batches(lambda table, _: table, ds.column_names))
@@ -207,6 +222,3 @@ def _stored(ds: Dataset, fingerprint: str, schema: pa.Schema, batches: Iterator[
     if not path.exists():
         return InMemoryTable(pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in batches)]))
     return MemoryMappedTable.from_file(str(path))
-
-
-__all__ = ["Features", "Frame", "apply"]

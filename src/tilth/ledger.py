@@ -1,7 +1,7 @@
 """What happened to every row, from the source to the result.
 
-The ledger lies beside the data: three bytes a source row, and a little more for a row that was dropped. Rows are known by
-number: those of the source first, then the added ones in the order of their making. Its one law is
+The ledger lies beside the data: three bytes a source row, and a little more for a row that was dropped. Rows are known
+by number: those of the source first, then the added ones in the order of their making. Its one law is
 `rows in + added = kept + dropped`; `Ledger.check` holds a run to it.
 """
 
@@ -108,7 +108,7 @@ class Ledger:
         self.depth: npt.NDArray[np.uint16] = np.zeros(0, dtype=np.uint16)
         self.generators: npt.NDArray[np.int16] = np.zeros(0, dtype=np.int16)
         self.parents: list[pa.Array] = []
-        self._evidence: dict[int, tuple[Rows, pa.Array]] = {}
+        self._evidence: dict[int, pa.Array] = {}
         self._reasons: dict[int, tuple[str, ...]] = {}
 
     @property
@@ -119,21 +119,15 @@ class Ledger:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that this ledger holds."""
-        evidence = sum(rows.nbytes + values.nbytes for rows, values in self._evidence.values())
+        evidence = sum(values.nbytes for values in self._evidence.values())
         parents = sum(array.nbytes for array in self.parents)
-        return (
-            self.dropped_by.nbytes
-            + self.reason.nbytes
-            + self.depth.nbytes
-            + self.generators.nbytes
-            + evidence
-            + parents
-        )
+        fates = self.dropped_by.nbytes + self.reason.nbytes + self.depth.nbytes + self.generators.nbytes
+        return int(fates + evidence + parents)
 
     def drop(
         self, step: int, rows: Rows, codes: Codes, reasons: tuple[str, ...], evidence: Column | None = None
     ) -> None:
-        """Record that step number `step` dropped `rows` for the reasons in `codes`, counted from one.
+        """Record that step number `step` dropped `rows`, ascending, for the reasons in `codes`, counted from one.
 
         Raises:
             AccountingError: one of them was dropped before.
@@ -146,10 +140,10 @@ class Ledger:
         self.reason[rows] = codes
         self._reasons[step] = reasons
         if evidence is not None:
-            self._evidence[step] = (rows, _one_array(evidence))
+            self._evidence[step] = _one_array(evidence)
 
     def add(self, step: int, parents: pa.Array) -> Rows:
-        """Record that step number `step` made a row from each list of parent rows; returns the numbers of the new rows."""
+        """Record that step number `step` made a row from each list of parent rows; gives the new rows' numbers."""
         count = len(parents)
         first = len(self.dropped_by)
         flat = parents.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
@@ -185,8 +179,7 @@ class Ledger:
             by[here] = self.steps[step].name
             why[here] = np.array(reasons, dtype=object)[codes[here] - 1]
             if step in self._evidence:
-                known, values = self._evidence[step]
-                evidence[np.searchsorted(rows, known)] = as_json(values).to_numpy(zero_copy_only=False)
+                evidence[here] = as_json(self._evidence[step]).to_numpy(zero_copy_only=False)
         return pa.table(
             {
                 "rejected_by": pa.array(by, pa.string()),

@@ -83,6 +83,10 @@ class Step(ABC):
             if not is_text(schema.field(column).type):
                 raise ColumnTypeError(str(self), column, schema.field(column).type, "text")
 
+    def schema(self, schema: pa.Schema) -> pa.Schema:
+        """The columns that data of `schema` has after this step."""
+        return schema
+
     def columns_read(self, present: Sequence[str]) -> list[str]:
         """The columns to hand to this step, out of those present."""
         return list(present) if self.reads == EVERY_COLUMN else list(self.reads)
@@ -154,7 +158,7 @@ class MapStep(Step):
         return columns
 
     def schema(self, schema: pa.Schema) -> pa.Schema:
-        """The columns that data of `schema` has after this step."""
+        """The columns that data of `schema` has after this step, found by giving it no rows."""
         return with_columns(schema.empty_table(), self.columns_for(schema.empty_table())).schema
 
     def __call__(self, batch: pa.Table | Mapping[str, Any]) -> Any:
