@@ -36,6 +36,16 @@ class Frame:
     dataset: Dataset
     rows: Rows | None = None
 
+    @classmethod
+    def of(cls, ds: Dataset) -> Frame:
+        """A frame of `ds`. An index that only leaves rows out, as `select` and `filter` make, becomes `rows`."""
+        if ds._indices is None:
+            return cls(ds.with_format(None))
+        rows = ds._indices.column(0).to_numpy().astype(np.int64)
+        if len(rows) > 1 and not (np.diff(rows) > 0).all():
+            return cls(ds.with_format(None))
+        return cls(Dataset(ds.data, info=ds.info.copy(), split=ds.split, fingerprint=ds._fingerprint), rows)
+
     def __len__(self) -> int:
         return len(self.dataset) if self.rows is None else len(self.rows)
 
@@ -67,6 +77,23 @@ class Frame:
             alive[rows - first] = True
             window = window.filter(pa.array(alive))
         return window.combine_chunks()
+
+    def take(self, column: str, rows: Rows) -> pa.Array:
+        """The values of one column in these rows (ascending, counted within the frame), in one array."""
+        if self.dataset._indices is not None:
+            table = self.dataset.select_columns(column).with_format("arrow")[rows]
+            return pa.concat_arrays(table.column(0).chunks)
+        rows = rows if self.rows is None else self.rows[rows]
+        values = self.dataset.data.table.column(column)
+        # Chunk by chunk: one take over many chunks of `string` copies them all and can overflow its offsets.
+        ends = np.cumsum([len(chunk) for chunk in values.chunks])
+        bounds = np.concatenate([[0], np.searchsorted(rows, ends)])
+        pieces = [
+            chunk.take(pa.array(rows[lo:hi] - (end - len(chunk))))
+            for chunk, end, lo, hi in zip(values.chunks, ends, bounds[:-1], bounds[1:], strict=True)
+            if hi > lo
+        ]
+        return pa.concat_arrays(pieces) if pieces else pa.array([], values.type)
 
     def cuts(self, columns: Sequence[str]) -> list[tuple[int, int]]:
         """Where to cut the rows into batches. It depends on the data alone, never on threads."""
@@ -116,11 +143,11 @@ def apply(step: Step, ds: Dataset) -> Dataset:
     step.check(ds.features.arrow_schema)
     fingerprint = fingerprint_after(ds, step)
     if isinstance(step, MapStep):
-        frame = Frame(ds if ds._indices is None else materialised(ds))
+        frame = Frame(ds.with_format(None) if ds._indices is None else materialised(ds))
         made = frame.lay_over(_written(step, frame, fingerprint), fingerprint).dataset
         return in_format_of(ds, made)
     if isinstance(step, FilterStep):
-        frame = Frame(ds)
+        frame = Frame.of(ds)
         columns = step.columns_read(ds.column_names)
         kept = [np.zeros(0, dtype=np.bool_), *frame.map_batches(lambda table, _: step.verdict_for(table).kept, columns)]
         return _selected(ds, np.flatnonzero(np.concatenate(kept)), fingerprint)

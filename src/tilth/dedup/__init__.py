@@ -1,1 +1,5 @@
-"""."""
+"""Steps that remove duplicates: exact, near, and of benchmarks."""
+
+from tilth.dedup.minhash import MinHash
+
+__all__ = ["MinHash"]
