@@ -58,8 +58,9 @@ def decide(
     state: npt.NDArray[np.uint8],
     kept: npt.NDArray[np.int32],
     similarity: npt.NDArray[np.float32],
+    quota: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Settle what can be settled, in place, and name the pairs that are lacking.
+    """Settle what can be settled, in place, and name pairs that are lacking.
 
     Args:
         buckets: who shares a key with whom.
@@ -69,31 +70,30 @@ def decide(
         state: `OPEN`, `STAYS` or `GOES` for each row.
         kept: for a row that goes the row that stands for it.
         similarity: of those two.
+        quota: at most how many pairs to ask for each row.
 
     Returns:
         Rows, and for each an earlier row to compare it with.
     """
-    wanted = np.empty(len(state), dtype=np.int32)
     places = prints.shape[1]
-    # An estimate that lies four standard deviations below the threshold is not worth a comparison.
-    least = places * threshold - 4 * np.sqrt(places * threshold * (1 - threshold)) - 1
-    likely = places * threshold
-    # `before` is shortened on the way: rows that go are passed over for good.
-    _pass(
+    # An estimate that lies three standard deviations below the threshold is not worth a comparison.
+    least = places * threshold - 3 * np.sqrt(places * threshold * (1 - threshold)) - 1
+    wanted = np.empty((max(1024, 4 * len(state)), 2), dtype=np.int32)
+    count = _pass(
         buckets.before,
         prints,
         pairs.codes,
         pairs.values,
         np.float32(threshold) - np.float32(1e-6),
         least,
-        likely,
+        places * threshold,
         state,
         kept,
         similarity,
+        quota,
         wanted,
     )
-    rows = np.flatnonzero(wanted >= 0)
-    return rows, wanted[rows].astype(np.int64)
+    return wanted[:count, 0].astype(np.int64), wanted[:count, 1].astype(np.int64)
 
 
 @njit(cache=True, nogil=True)
@@ -133,24 +133,25 @@ def _look_up(codes, values, code):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _pass(before, prints, codes, values, threshold, least, likely, state, kept, similarity, wanted):  # noqa: ANN001, ANN202
+def _pass(  # noqa: ANN202
+    before, prints, codes, values, threshold, least, likely, state, kept, similarity, quota, wanted  # noqa: ANN001
+):
+    """One pass over the rows, best first; `before` is shortened on the way, past rows that go. Gives how many pairs."""
     rows, bands = before.shape
     places = prints.shape[1]
     seen = np.full(rows, -1, dtype=np.int32)
+    candidates = np.empty(quota, dtype=np.int32)
+    count = 0
     for row in range(rows):
-        wanted[row] = -1
         if state[row] != 0:
             continue
+        found = 0
         waits = False
-        best, best_agree = -1, -1
-        first = -1
-        gone = False
+        lacks = False
         for band in range(bands):
-            other = before[row, band]
-            while other >= 0 and state[other] == 2:
-                other = before[other, band]
+            other = _alive(before, state, before[row, band], band)
             before[row, band] = other
-            while other >= 0:
+            while other >= 0 and state[row] == 0:
                 if seen[other] != row:
                     seen[other] = row
                     agree = 0
@@ -163,25 +164,35 @@ def _pass(before, prints, codes, values, threshold, least, likely, state, kept, 
                                 state[row] = 2
                                 kept[row] = other
                                 similarity[row] = value
-                                gone = True
-                                break
                             waits = True
                         elif value < 0:
-                            if agree >= likely and (first < 0 or other < first):
-                                first = other
-                            if agree > best_agree or (agree == best_agree and other < best):
-                                best, best_agree = other, agree
-                following = before[other, band]
-                while following >= 0 and state[following] == 2:
-                    following = before[following, band]
+                            lacks = True
+                            # The best row of a group is the likeliest to stay: of likely ones the first is tried first.
+                            if found < quota:
+                                candidates[found] = other
+                                found += 1
+                            elif agree >= likely and other < candidates[0]:
+                                candidates[0] = other
+                following = _alive(before, state, before[other, band], band)
                 before[other, band] = following
                 other = following
-            if gone:
+            if state[row] != 0:
                 break
-        if gone:
-            continue
-        if best >= 0:
-            # The best row of a group is the likeliest to stay, so it is tried before the most similar one.
-            wanted[row] = first if first >= 0 else best
-        elif not waits:
-            state[row] = 1
+        if state[row] == 0:
+            if lacks:
+                for at in range(found):
+                    if count < len(wanted):
+                        wanted[count, 0] = row
+                        wanted[count, 1] = candidates[at]
+                        count += 1
+            elif not waits:
+                state[row] = 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _alive(before, state, row, band):  # noqa: ANN001, ANN202
+    """This row of a bucket, or the nearest before it that does not go."""
+    while row >= 0 and state[row] == 2:
+        row = before[row, band]
+    return row

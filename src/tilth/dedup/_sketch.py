@@ -133,16 +133,22 @@ def _sketch_all(  # noqa: ANN202
     for row in range(len(offsets) - 1):
         words = hash_words(data, offsets[row], offsets[row + 1], classes, lower, room)
         one, two = np.uint64(words), ~np.uint64(words)
-        for at in range(words):
-            one = one * _BASE + room[at]
-            two = (two ^ room[at]) * _FOLD
-            two ^= two >> np.uint64(32)
+        if words <= ngram:
+            # A single shingle knows its words by 64 bits only; the digest needs more.
+            for at in range(words):
+                two = (two ^ room[at]) * _FOLD
+                two ^= two >> np.uint64(32)
+        count = _shingle(room, words, ngram, power)
+        _remix(room, count, seed)
+        for at in range(count):
+            weight = np.uint64(2 * at + 1)
+            one += room[at] * weight
+            two += (room[at] ^ _FOLD) * (weight * _GOLDEN)
         digests[row, 0] = mix(one)
         digests[row, 1] = mix(two)
-        count = _shingle(room, words, ngram, power)
         _fill(room, count, seed, places)
         for place in range(size):
-            prints[row, place] = np.uint8(mix(places[place]) & np.uint64(0xFF))
+            prints[row, place] = np.uint8((places[place] * _FOLD) >> np.uint64(56))
         for band in range(bands):
             key = np.uint64(band + 1) * _GOLDEN
             for place in range(band * rows, (band + 1) * rows):
@@ -152,31 +158,53 @@ def _sketch_all(  # noqa: ANN202
 
 
 @njit(cache=True, nogil=True)
-def _fill(shingles, count, seed, places):  # noqa: ANN001, ANN202
-    """The sketch of a set of shingles: in each place the round that filled it, and the least hash of that round."""
+def _remix(values, count, salt):  # noqa: ANN001, ANN202
+    """Hash all values anew; a loop of its own, so that it runs on vectors."""
+    for at in range(count):
+        values[at] = mix(values[at] ^ salt)
+
+
+@njit(cache=True, nogil=True)
+def _fill(hashes, count, seed, places):  # noqa: ANN001, ANN202
+    """The sketch of a set of hashed shingles: in each place the round that filled it and the least hash of that round.
+
+    Each hash serves two rounds: its halves are the place and the value in one, and change roles in the other. After as
+    many rounds as there are places, each round fills the place of its own number, so none stays empty.
+    """
     size = len(places)
-    empty = ~np.uint64(0)
-    places[:] = empty
-    open_places = size
-    turn = 0
-    while open_places > 0 and turn < 2 * size:
-        salt = mix(seed + np.uint64(turn + 1) * _GOLDEN)
+    half = np.uint64(0xFFFFFFFF)
+    places[:] = ~np.uint64(0)
+    for at in range(count):
+        hashed = hashes[at]
+        place = ((hashed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+        places[place] = min(places[place], hashed & half)
+    turn = 1
+    empty = _count_above(places, half)
+    while empty > 0 and turn < 2 * size:
         rank = np.uint64(turn) << np.uint64(32)
-        following = rank + (np.uint64(1) << np.uint64(32))
+        last = rank | half
+        if turn % 2 == 0:
+            _remix(hashes, count, mix(seed + np.uint64(turn) * _GOLDEN))
         for at in range(count):
-            hashed = mix(shingles[at] ^ salt)
-            if turn < size:
-                place = np.int64(((hashed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
-            else:
-                place = turn - size
-            value = rank | (hashed & np.uint64(0xFFFFFFFF))
-            if value < places[place]:
-                places[place] = value
+            hashed = hashes[at]
+            if turn % 2 == 1:
+                hashed = (hashed << np.uint64(32)) | (hashed >> np.uint64(32))
+            place = ((hashed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+            if turn >= size:
+                place = np.uint64(turn - size)
+            # Full places, nearly all of them by now, are never written again.
+            if places[place] >= rank:
+                places[place] = min(places[place], rank | (hashed & half))
+        empty = _count_above(places, last)
         turn += 1
-        open_places = 0
-        for place in range(size):
-            if places[place] >= following:
-                open_places += 1
+
+
+@njit(cache=True, nogil=True)
+def _count_above(places, bound):  # noqa: ANN001, ANN202
+    above = 0
+    for place in range(len(places)):
+        above += places[place] > bound
+    return above
 
 
 @njit(cache=True, nogil=True)

@@ -168,10 +168,12 @@ class MinHash(DatasetStep):
         state = np.zeros(len(single), dtype=np.uint8)
         stands = np.zeros(len(single), dtype=np.int32)
         how = np.zeros(len(single), dtype=np.float32)
+        quota = 1
         while True:
-            rows, others = decide(buckets, prints, pairs, self.threshold, state, stands, how)
+            rows, others = decide(buckets, prints, pairs, self.threshold, state, stands, how, quota)
             if not len(rows):
                 break
+            quota = min(2 * quota, 1024)
             if self.verify:
                 values = self._verified(frame, single[rows], single[others])
             else:

@@ -4,8 +4,8 @@ A word is a maximal run of letters, numbers and connectors (`_`) with the marks 
 of a script that puts no spaces between words (Chinese, Japanese, Thai, ...) is a word by itself. Case is folded by
 the simple lower-case mapping. On text without marks in scripts with spaces this is what `\\w+` finds in Python.
 
-A word's hash is 64 bits over its lower-cased UTF-8, in groups of eight bytes; it is the same on every machine. ASCII
-words, nearly all there are, are read and folded eight bytes at a time.
+A word's hash is 64 bits over its lower-cased UTF-8 (with `_` as 0x7F), in groups of eight bytes; it is the same on every
+machine. In ASCII, which is most text, 64 bytes are classed at once and words are folded eight bytes at a time.
 """
 
 from __future__ import annotations
@@ -81,6 +81,16 @@ def trailing_zeros(_context, value):  # type: ignore[no-untyped-def] # noqa: ANN
     return types.uint64(types.uint64), generate
 
 
+@intrinsic  # type: ignore[misc]
+def leading_zeros(_context, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+    """How many high bits of a 64-bit number are zero; 64 for zero."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        return builder.ctlz(arguments[0], cgutils.false_bit)
+
+    return types.uint64(types.uint64), generate
+
+
 @njit(inline="always")
 def mix(value):  # noqa: ANN001, ANN201
     """Spread the bits of a 64-bit number (the finaliser of SplitMix64)."""
@@ -142,6 +152,49 @@ def word_bytes(eight):  # noqa: ANN001, ANN201
     return (letter | digit | line) & ascii_only, upper & ascii_only
 
 
+@intrinsic  # type: ignore[misc]
+def _masks(_context, data, at):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """For the 64 bytes of `data` from `at` on, a bit each: ASCII word bytes, and bytes that are not ASCII.
+
+    Written as one vector operation, which LLVM turns into what the processor has.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        vector = ir.VectorType(ir.IntType(8), 64)
+        pointer = builder.gep(array.data, [arguments[1]])
+        bytes_ = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=1)
+
+        def all_of(value: int) -> ir.Constant:
+            return ir.Constant(vector, [value] * 64)
+
+        def within(values, low: int, count: int):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+            return builder.icmp_unsigned("<", builder.sub(values, all_of(low)), all_of(count))
+
+        letter = within(builder.or_(bytes_, all_of(0x20)), 0x61, 26)
+        inside = builder.or_(letter, within(bytes_, 0x30, 10))
+        inside = builder.or_(inside, builder.icmp_unsigned("==", bytes_, all_of(0x5F)))
+        beyond = builder.icmp_unsigned(">=", bytes_, all_of(0x80))
+        masks = [builder.bitcast(bits, ir.IntType(64)) for bits in (inside, beyond)]
+        return cgutils.pack_array(builder, masks)
+
+    return types.UniTuple(types.uint64, 2)(data, types.int64), generate
+
+
+@njit(cache=True, nogil=True)
+def _masks_at_end(data, at):  # noqa: ANN001, ANN202
+    """`_masks` where fewer than 64 bytes are left."""
+    inside, beyond = np.uint64(0), np.uint64(0)
+    for place in range(min(64, len(data) - at)):
+        byte = data[at + place]
+        bit = np.uint64(1) << np.uint64(place)
+        if byte >= 0x80:
+            beyond |= bit
+        elif 0x61 <= (byte | 0x20) < 0x7B or 0x30 <= byte < 0x3A or byte == 0x5F:
+            inside |= bit
+    return inside, beyond
+
+
 @njit(cache=True, nogil=True)
 def hash_words(data, start, end, classes, lower, out):  # noqa: ANN001, ANN201
     """Write the hash of each word of `data[start:end]` to `out`, which holds at least `(end - start + 1) // 2`.
@@ -150,72 +203,117 @@ def hash_words(data, start, end, classes, lower, out):  # noqa: ANN001, ANN201
     """
     count = 0
     at = start
-    safe = len(data) - 8
+    one = np.uint64(1)
     while at < end:
-        byte = data[at]
-        if byte < 0x80:
-            if (classes[byte] & ROLE) != WORD:
-                at += 1
+        inside, beyond = _masks(data, at) if at + 64 <= len(data) else _masks_at_end(data, at)
+        if end - at < 64:
+            within = (one << np.uint64(end - at)) - one
+            inside &= within
+            beyond &= within
+        if beyond == 0:
+            # Up to the last byte that is in no word; a word that may go on is left for the next block.
+            taken = 64 - np.int64(leading_zeros(~inside))
+            if taken > 0:
+                if taken < 64:
+                    inside &= (one << np.uint64(taken)) - one
+                while inside != 0:
+                    first = np.int64(trailing_zeros(inside))
+                    length = np.int64(trailing_zeros(~(inside >> np.uint64(first))))
+                    out[count] = _hash_ascii(data, at + first, length)
+                    count += 1
+                    inside &= inside + (one << np.uint64(first))
+                at += taken
                 continue
-            state, begin = _SEED, at
-            whole = True
-            while at <= safe:
-                eight = load_eight(data, at)
-                inside, upper = word_bytes(eight)
-                length = np.int64(trailing_zeros(~inside & _HIGH) >> np.uint64(3))
-                length = min(length, end - at)
-                eight |= upper >> np.uint64(2)
-                if length == 8:
-                    state = _absorb(state, eight)
-                    at += 8
-                    continue
-                if length > 0:
-                    state = _absorb(state, eight & ((np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)))
-                at += length
-                whole = at >= end or data[at] < 0x80
-                break
-            else:
-                whole = False
-            if whole:
-                out[count] = _finish(state, at - begin)
+            stop = np.int64(0)
+        else:
+            stop = np.int64(trailing_zeros(beyond))
+            inside &= (one << np.uint64(stop)) - one
+            while inside != 0:
+                first = np.int64(trailing_zeros(inside))
+                length = np.int64(trailing_zeros(~(inside >> np.uint64(first))))
+                if first + length == stop:
+                    stop = first
+                    break
+                out[count] = _hash_ascii(data, at + first, length)
                 count += 1
-                continue
-            at = begin
-        at, found = _hash_any_word(data, at, end, classes, lower, out, count)
-        count += found
+                inside &= inside + (one << np.uint64(first))
+        at, count = _hash_run(data, at + stop, end, classes, lower, out, count)
     return count
 
 
+@njit(inline="always")
+def _hash_ascii(data, at, length):  # noqa: ANN001, ANN202
+    if length > 16 or at + 16 > len(data):
+        return _hash_long(data, at, length)
+    # Nearly every word: one or two groups, and no loop for the processor to guess.
+    state = _absorb(_SEED, _folded(load_eight(data, at) & _first_bytes(min(length, 8))))
+    if length > 8:
+        state = _absorb(state, _folded(load_eight(data, at + 8) & _first_bytes(length - 8)))
+    return _finish(state, length)
+
+
 @njit(cache=True, nogil=True)
-def _hash_any_word(data, at, end, classes, lower, out, count):  # noqa: ANN001, ANN202
-    """The character at `at`: skip it, or hash the word that begins there. Gives where to go on, and 1 for a word."""
-    code, size = decode(data, at, end)
-    role = classes[code] & ROLE
-    if role != WORD and role != SPACELESS:
-        return at + size, 0
-    state, group, filled, length = _SEED, np.uint64(0), 0, 0
-    while True:
-        code = np.int64(lower[code])
-        encoded, width = _encode(code)
-        for _ in range(width):
-            group |= (encoded & np.uint64(0xFF)) << np.uint64(8 * filled)
-            encoded >>= np.uint64(8)
-            filled += 1
-            length += 1
-            if filled == 8:
-                state = _absorb(state, group)
-                group, filled = np.uint64(0), 0
-        at += size
-        if at >= end:
-            break
+def _hash_long(data, at, length):  # noqa: ANN001, ANN202
+    state = _SEED
+    for begin in range(at, at + length, 8):
+        group = np.uint64(0)
+        for place in range(min(8, at + length - begin)):
+            group |= np.uint64(data[begin + place]) << np.uint64(8 * place)
+        state = _absorb(state, _folded(group))
+    return _finish(state, length)
+
+
+@njit(inline="always")
+def _first_bytes(count):  # noqa: ANN001, ANN202
+    """A mask of the first 1 to 8 bytes of eight."""
+    return ~np.uint64(0) >> np.uint64(64 - 8 * count)
+
+
+@njit(inline="always")
+def _folded(eight):  # noqa: ANN001, ANN202
+    """ASCII word bytes in lower case. `_` becomes 0x7F, which no other word byte becomes; that spares telling it apart."""
+    return eight | ((eight & (_ONES * np.uint64(0x40))) >> np.uint64(1))
+
+
+@njit(cache=True, nogil=True)
+def _hash_run(data, at, end, classes, lower, out, count):  # noqa: ANN001, ANN202
+    """Hash any words from `at` on until an ASCII byte outside them comes. Gives where that is, and the count."""
+    first = True
+    while at < end and (first or data[at] >= 0x80):
+        first = False
         code, size = decode(data, at, end)
-        following = classes[code] & ROLE
-        if following != EXTEND and (following != WORD or role == SPACELESS):
-            break
-    if filled:
-        state = _absorb(state, group)
-    out[count] = _finish(state, length)
-    return at, 1
+        role = classes[code] & ROLE
+        if role != WORD and role != SPACELESS:
+            at += size
+            continue
+        state, group, filled, length = _SEED, np.uint64(0), 0, 0
+        while True:
+            if role == SPACELESS:
+                folded = code
+            elif code < 0x80:
+                folded = code | ((code & 0x40) >> 1)
+            else:
+                folded = np.int64(lower[code])
+            encoded, width = _encode(folded)
+            group |= encoded << np.uint64(8 * filled)
+            length += width
+            filled += width
+            if filled >= 8:
+                state = _absorb(state, group)
+                filled -= 8
+                group = encoded >> np.uint64(8 * (width - filled)) if filled > 0 else np.uint64(0)
+            at += size
+            if at >= end:
+                break
+            code, size = decode(data, at, end)
+            following = classes[code] & ROLE
+            if following != EXTEND and (following != WORD or role == SPACELESS):
+                break
+        if filled:
+            state = _absorb(state, group)
+        out[count] = _finish(state, length)
+        count += 1
+    return at, count
 
 
 @njit(inline="always")
@@ -294,6 +392,7 @@ __all__ = [
     "count_words_kernel",
     "decode",
     "hash_words",
+    "leading_zeros",
     "load_eight",
     "mix",
     "trailing_zeros",
