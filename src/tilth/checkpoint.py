@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -147,14 +148,15 @@ class Checkpoint:
 
     def _forget_stale(self) -> None:
         """Remove what a killed run had begun to write long ago; a younger file may be another process's work."""
-        if self.folder.exists():
-            for path in self.folder.glob(".part-*"):
+        for path in self.folder.glob(".part-*"):
+            # Another process at the same run may be quicker to rename or remove it.
+            with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime <= _STALE_SECONDS:
                     continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
-                    path.unlink(missing_ok=True)
+                    path.unlink()
 
 
 def _write_part(

@@ -53,6 +53,9 @@ class Frame:
         """The frame with only these of its rows, counted within it, ascending."""
         if len(rows) == len(self):
             return self
+        if len(rows) == 0:
+            # Columns are laid out beside the whole dataset; where no row is left there is nothing to lie beside.
+            return Frame(like(self.dataset, self.dataset.data.slice(0, 0), self.dataset._fingerprint))
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def selected(self) -> Dataset:

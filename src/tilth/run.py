@@ -145,7 +145,9 @@ class Run:
         table, notes, record.cached = self.checkpoint.parts(frame, columns, schema, work, advance)
         record.seconds = sum(note["seconds"] for note in notes)
         record.changed = sum(note["changed"] for note in notes)
-        shown = sorted((example for note in notes for example in note["examples"]), key=lambda e: _shuffled(e["row"]))
+        shown = sorted(
+            (example for note in notes for example in note["examples"]), key=lambda e: _shuffled(e["row"])[0]
+        )
         record.examples = [
             Example(**{**example, "row": int(self._numbers_of(np.array([example["row"]]))[0])})
             for example in shown[:EXAMPLES]
@@ -338,7 +340,7 @@ def _characters(column: str, ds: Dataset) -> npt.NDArray[np.int64]:
 
 def _shuffled(rows: Any) -> Any:
     """Numbers in no order, the same for the same rows: which examples are shown does not depend on batches."""
-    mixed = (np.asarray(rows, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (np.atleast_1d(np.asarray(rows, dtype=np.uint64)) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     return mixed ^ (mixed >> np.uint64(29))
 
 

@@ -1,0 +1,435 @@
+"""A pipeline does its steps, accounts for every row, repeats no work and leaves its source alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.steps_for_tests import AtLeast, Echo, FirstOfEach, Length, Pairs, Upper, Without
+from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, StepError
+from tilth.pipeline import Pipeline
+from tilth.step import Dropped, Outcome
+
+TEXTS = st.one_of(st.none(), st.text(max_size=6), st.sampled_from(["a", "b", "ab", "aab", "<script>", "\x00", "😀"]))
+STEPS = st.one_of(
+    st.just(Upper("text")),
+    st.just(Length("text")),
+    st.integers(0, 4).map(lambda n: AtLeast("text", n)),
+    st.sampled_from("abA").map(lambda c: Without("text", c)),
+    st.just(FirstOfEach("text")),
+    st.integers(1, 3).map(Echo),
+    st.just(Pairs("text")),
+)
+LAW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    datasets.disable_progress_bars()
+    yield
+    datasets.enable_progress_bars()
+
+
+def build(texts, **columns):
+    return Dataset(pa.table({"text": pa.array(texts, pa.string()), "id": list(range(len(texts))), **columns}))
+
+
+def plain(steps, rows):
+    """What the steps mean, on lists of (text, id, ...) dicts."""
+    for step in steps:
+        match step:
+            case Upper():
+                rows = [{**row, "text": None if row["text"] is None else upper(row["text"])} for row in rows]
+            case Length():
+                rows = [{**row, "length": None if row["text"] is None else len(row["text"])} for row in rows]
+            case AtLeast():
+                rows = [row for row in rows if row["text"] is not None and len(row["text"]) >= step.characters]
+            case Without():
+                rows = [row for row in rows if row["text"] is None or step.text not in row["text"]]
+            case FirstOfEach():
+                rows = list({row["text"]: row for row in reversed(rows)}.values())
+                rows = sorted(rows, key=lambda row: row["at"])
+            case Echo():
+                rows = rows + [dict(row) for row in rows[:: step.every]]
+            case Pairs():
+                texts = [row["text"] or "" for row in rows]
+                blank = dict.fromkeys(rows[0], None) if rows else {}
+                rows = [{**blank, "text": " ".join(texts[at : at + 2])} for at in range(0, len(texts), 2)]
+        rows = [{**row, "at": at} for at, row in enumerate(rows)]
+    return [{name: value for name, value in row.items() if name != "at"} for row in rows]
+
+
+def upper(text):
+    return pa.compute.utf8_upper(pa.scalar(text)).as_py()
+
+
+@given(texts=st.lists(TEXTS, max_size=30), steps=st.lists(STEPS, min_size=1, max_size=5), shuffled=st.booleans())
+@LAW
+def test_every_row_is_kept_or_dropped_whatever_the_pipeline(tmp_path_factory, texts, steps, shuffled):
+    ds = build(texts)
+    if shuffled and len(ds):
+        ds = ds.shuffle(seed=3)
+    source = ds.to_list()
+    curated = Pipeline(*steps).run(ds, cache_dir=tmp_path_factory.mktemp("run"))
+    ledger = curated.ledger
+
+    rows = [{**row, "at": at} for at, row in enumerate(source)]
+    assert curated.dataset.to_list() == plain(steps, rows)
+    assert ledger.source_rows + ledger.added == len(curated.dataset) + len(curated.rejected)
+    for record in curated.report.steps:
+        assert record.rows_in + record.added == record.rows_out + record.dropped_rows
+    assert sorted([*curated.rows, *ledger.rejected_rows()]) == list(range(ledger.source_rows + ledger.added))
+    assert ds.to_list() == source
+
+    originals = [row for row in ledger.rejected_rows() if row < ledger.source_rows]
+    rejected = curated.rejected.to_list()
+    for row, original in zip(rejected, originals, strict=False):
+        assert {name: row[name] for name in ("text", "id")} == source[original]
+    assert all(row["rejected_by"] and row["reason"] for row in rejected)
+
+
+@given(texts=st.lists(TEXTS, max_size=30), steps=st.lists(STEPS, min_size=1, max_size=4))
+@LAW
+def test_a_second_run_does_no_work_and_gives_the_same(tmp_path_factory, texts, steps):
+    cache = tmp_path_factory.mktemp("run")
+    first = Pipeline(*steps).run(build(texts), cache_dir=cache)
+    second = Pipeline(*steps).run(build(texts), cache_dir=cache)
+    assert all(record.cached for record in second.report.steps)
+    assert first.dataset.to_list() == second.dataset.to_list()
+    assert first.rejected.to_list() == second.rejected.to_list()
+    assert first.dataset._fingerprint == second.dataset._fingerprint
+
+
+def test_a_change_in_step_k_runs_again_from_k(tmp_path):
+    ds = build(["a", "bb", "ccc", "bb"])
+    Pipeline(Upper("text"), AtLeast("text", 2), FirstOfEach("text")).run(ds, cache_dir=tmp_path)
+    again = Pipeline(Upper("text"), AtLeast("text", 3), FirstOfEach("text")).run(ds, cache_dir=tmp_path)
+    assert [record.cached for record in again.report.steps] == [True, False, False]
+    assert again.dataset["text"][:] == ["CCC"]
+
+
+def test_a_drop_is_known_by_step_reason_and_evidence_in_source_rows(tmp_path):
+    ds = build([None, "x", "same", "x long", "same"])
+    curated = Pipeline(("too short", AtLeast("text", 2)), FirstOfEach("text")).run(ds, cache_dir=tmp_path)
+    assert curated.rejected.to_list() == [
+        {"text": None, "id": 0, "rejected_by": "too short", "reason": "null_text", "evidence": None},
+        {"text": "x", "id": 1, "rejected_by": "too short", "reason": "short", "evidence": "1"},
+        {"text": "same", "id": 4, "rejected_by": "FirstOfEach", "reason": "copy", "evidence": '{"kept_row": 2}'},
+    ]
+    assert curated.rows.tolist() == [2, 3]
+
+
+def test_added_rows_know_their_parents_generator_and_depth(tmp_path):
+    curated = Pipeline(Echo(1), ("again", Echo(2))).run(build(["a", "b"]), cache_dir=tmp_path)
+    ledger = curated.ledger
+    assert curated.dataset["text"][:] == ["a", "b", "a", "b", "a", "a"]
+    assert [list(map(int, p)) for parents in ledger.parents for p in parents.to_pylist()] == [[0], [0, 1], [0], [1, 2]]
+    assert ledger.depth.tolist() == [1, 1, 1, 2]
+    assert [ledger.steps[step].name for step in ledger.generators] == ["Echo", "Echo", "again", "again"]
+
+
+def test_added_rows_that_are_dropped_again_are_in_rejected_as_they_were_made(tmp_path):
+    curated = Pipeline(Pairs("text"), Without("text", "b")).run(build(["a", "b", "c"]), cache_dir=tmp_path)
+    assert curated.dataset["text"][:] == ["c"]
+    assert [(row["text"], row["id"], row["reason"]) for row in curated.rejected] == [
+        ("a", 0, "joined"),
+        ("b", 1, "joined"),
+        ("c", 2, "joined"),
+        ("a b", None, "found"),
+    ]
+
+
+def test_features_format_and_split_of_the_source_are_kept(tmp_path):
+    features = Features({"text": Value("large_string"), "label": ClassLabel(names=["bad", "good"])})
+    ds = Dataset.from_dict({"text": ["a", "bb"], "label": [0, 1]}, features=features, split=datasets.Split.TRAIN)
+    curated = Pipeline(AtLeast("text", 2), Length("text")).run(ds.with_format("numpy"), cache_dir=tmp_path)
+    assert curated.dataset.features["label"] == features["label"]
+    assert curated.dataset.features["text"] == Value("large_string")
+    assert curated.dataset.format["type"] == "numpy"
+    assert curated.dataset.split == datasets.Split.TRAIN
+    assert curated.rejected.features["label"] == features["label"]
+
+
+def test_all_rows_dropped_is_a_sound_result(tmp_path):
+    curated = Pipeline(AtLeast("text", 100), Length("text"), FirstOfEach("text")).run(
+        build(["a", "b"]), cache_dir=tmp_path
+    )
+    assert len(curated.dataset) == 0
+    assert curated.dataset.column_names == ["text", "id", "length"]
+    assert curated.rejected["reason"][:] == ["short", "short"]
+
+
+def test_an_empty_dataset_is_a_sound_result(tmp_path):
+    curated = Pipeline(Upper("text"), AtLeast("text", 1), FirstOfEach("text"), Length("text")).run(
+        build([]), cache_dir=tmp_path
+    )
+    assert len(curated.dataset) == len(curated.rejected) == 0
+    assert curated.dataset.column_names == ["text", "id", "length"]
+    assert str(curated.report)
+
+
+def test_a_column_of_nothing_but_nulls_is_a_sound_result(tmp_path):
+    ds = Dataset(pa.table({"text": pa.nulls(3), "id": [0, 1, 2]}))
+    from tilth.dedup import MinHash
+    from tilth.filters import WordCount
+
+    curated = Pipeline(WordCount("text")).run(ds, cache_dir=tmp_path)
+    assert curated.rejected["reason"][:] == ["null_text"] * 3
+    curated = Pipeline(MinHash("text")).run(ds, cache_dir=tmp_path)
+    assert curated.rejected["reason"][:] == ["null_text"] * 3
+
+
+def test_names_of_the_source_win_over_those_of_the_account(tmp_path):
+    curated = Pipeline(AtLeast("text", 2)).run(build(["a"], reason=["mine"]), cache_dir=tmp_path)
+    assert curated.rejected[0] == {
+        "text": "a",
+        "id": 0,
+        "reason": "mine",
+        "rejected_by": "AtLeast",
+        "tilth_reason": "short",
+        "evidence": "1",
+    }
+
+
+def test_what_threads_there_are_changes_nothing(tmp_path):
+    from tilth.text.threads import set_threads
+
+    ds = build([f"{'x' * (i % 50)} {i % 97}" for i in range(60_000)])
+    results = []
+    for threads in (1, 2, 5):
+        set_threads(threads)
+        try:
+            curated = Pipeline(Upper("text"), AtLeast("text", 9)).run(ds, cache_dir=tmp_path / str(threads))
+        finally:
+            set_threads(None)
+        files = sorted((tmp_path / str(threads)).rglob("*.arrow"))
+        results.append([(path.relative_to(tmp_path / str(threads)), path.read_bytes()) for path in files])
+        assert len(curated.dataset)
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_wrong_pipeline_is_refused():
+    with pytest.raises(ArgumentError, match="at least one step"):
+        Pipeline()
+    with pytest.raises(ArgumentError, match="takes steps"):
+        Pipeline(len)
+    with pytest.raises(ArgumentError, match="two steps are called 'x'"):
+        Pipeline(("x", Upper("text")), ("x", Upper("text")))
+    with pytest.raises(ArgumentError, match="a line of text"):
+        Pipeline((" ", Upper("text")))
+    assert Pipeline(Upper("a"), Upper("b"), ("Upper 3", Upper("c")), Upper("d")).names == (
+        "Upper",
+        "Upper 2",
+        "Upper 3",
+        "Upper 4",
+    )
+
+
+def test_wrong_data_is_refused_before_any_work(tmp_path):
+    pipeline = Pipeline(Upper("text"), AtLeast("txet", 2))
+    with pytest.raises(MissingColumnError, match=r"AtLeast reads column 'txet'.*\['text', 'id'\].*Did you mean 'text'"):
+        pipeline.run(build(["a"]), cache_dir=tmp_path)
+    with pytest.raises(ColumnTypeError, match="Upper reads column 'id' as text, but it holds int64"):
+        Pipeline(Upper("id")).run(build(["a"]), cache_dir=tmp_path)
+    with pytest.raises(TypeError, match="not on DatasetDict"):
+        pipeline.run(DatasetDict(train=build(["a"])))
+    with pytest.raises(TypeError, match=r"use step.apply"):
+        pipeline.run(build(["a"]).to_iterable_dataset())
+    with pytest.raises(ArgumentError, match="order='best'"):
+        Pipeline(Upper("text")).run(build(["a"]), cache_dir=tmp_path, order="best")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_loses_a_row_is_caught(tmp_path):
+    class Careless(FirstOfEach):
+        def run(self, ds):
+            return Outcome(np.arange(len(ds) - 1), Dropped.none())
+
+    with pytest.raises(StepError, match="0 times what became of input row 1"):
+        Pipeline(Careless("text")).run(build(["a", "b"]), cache_dir=tmp_path)
+
+
+def test_without_caching_the_result_lives_as_long_as_it_is_held():
+    datasets.disable_caching()
+    try:
+        curated = Pipeline(AtLeast("text", 2), Upper("text")).run(build(["a", "bb"]))
+        assert curated.dataset["text"][:] == ["BB"]
+        folder = Path(curated.dataset.cache_files[0]["filename"])
+        assert folder.exists()
+        assert len(curated.rejected) == 1
+        del curated
+        assert not folder.exists()
+    finally:
+        datasets.enable_caching()
+
+
+KILLED = """
+import os, signal, sys, threading, time
+import datasets, pyarrow as pa
+from datasets import load_from_disk
+sys.path.insert(0, {root!r})
+from tests.steps_for_tests import *
+import tests.steps_for_tests as steps
+from tilth.pipeline import Pipeline
+import tilth.frame
+datasets.disable_progress_bars()
+tilth.frame.BATCH_ROWS = 50
+calls = {{"n": 0}}
+limit = int(sys.argv[1])
+def counted(method):
+    def call(self, *args):
+        calls["n"] += 1
+        if limit and calls["n"] == limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(self, *args)
+    return call
+for kind, name in ((Upper, "transform"), (AtLeast, "verdict"), (FirstOfEach, "run"), (Length, "transform")):
+    setattr(kind, name, counted(getattr(kind, name)))
+ds = load_from_disk({data!r})
+pipeline = Pipeline(Upper("text"), AtLeast("text", 6), FirstOfEach("text"), Length("text"))
+curated = pipeline.run(ds, cache_dir={cache!r})
+curated.dataset.save_to_disk({out!r}); curated.rejected.save_to_disk({out!r} + "-rejected")
+print(calls["n"])
+"""
+
+
+def test_a_run_killed_anywhere_goes_on_and_gives_the_same_bytes(tmp_path):
+    build([f"row {i % 700}" for i in range(2_000)]).save_to_disk(tmp_path / "data")
+
+    def attempt(cache, out, limit):
+        script = textwrap.dedent(KILLED).format(
+            root=str(Path(__file__).parents[1]),
+            data=str(tmp_path / "data"),
+            cache=str(tmp_path / cache),
+            out=str(tmp_path / out),
+        )
+        done = subprocess.run([sys.executable, "-c", script, str(limit)], capture_output=True, text=True, timeout=120)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return int(done.stdout.split()[-1]) if done.returncode == 0 else None
+
+    whole = attempt("whole", "one", 0)
+    kills, calls = 0, None
+    # Each attempt dies later than the one before, in the middle of one of the steps.
+    for limit in (3, 12, 30, 20, 18, 35, 7):
+        calls = attempt("killed", "two", limit)
+        kills += calls is None
+        if calls is not None:
+            break
+    if calls is None:
+        calls = attempt("killed", "two", 0)
+    assert kills >= 3
+    assert calls < whole
+
+    def stored(out):
+        return [path.read_bytes() for path in sorted((tmp_path / out).glob("*.arrow"))]
+
+    assert stored("one") == stored("two")
+    assert stored("one-rejected") == stored("two-rejected")
+
+
+def test_a_killed_row_wise_step_repeats_only_its_unfinished_part(tmp_path, monkeypatch):
+    import tilth.frame
+
+    monkeypatch.setattr(tilth.frame, "BATCH_ROWS", 10)
+    ds = build([f"row {i}" for i in range(400)])
+    seen = []
+    transform = Upper.transform
+
+    def stopped(self, table):
+        if table.num_rows:
+            seen.append(table["id"] if "id" in table.column_names else table["text"][0].as_py())
+            if len(seen) == 25:
+                raise KeyboardInterrupt
+        return transform(self, table)
+
+    from tilth.text.threads import set_threads
+
+    set_threads(1)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Upper, "transform", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                Pipeline(Upper("text")).run(ds, cache_dir=tmp_path)
+            first = seen.copy()
+            seen.clear()
+            seen.extend([None] * 100)
+            curated = Pipeline(Upper("text")).run(ds, cache_dir=tmp_path)
+        again = seen[100:]
+    finally:
+        set_threads(None)
+    # 25 batches were begun: three parts of eight were whole, so the second run begins at batch 24.
+    assert len(first) == 25
+    assert again == [f"row {i}" for i in range(240, 400, 10)]
+    assert curated.dataset["text"][:] == [f"ROW {i}" for i in range(400)]
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path):
+    build([f"row {i % 7000}" for i in range(20_000)]).save_to_disk(tmp_path / "data")
+    scripts = [
+        textwrap.dedent(KILLED).format(
+            root=str(Path(__file__).parents[1]),
+            data=str(tmp_path / "data"),
+            cache=str(tmp_path / "both"),
+            out=str(tmp_path / out),
+        )
+        for out in ("a", "b")
+    ]
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for script in scripts
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    a, b = (sorted((tmp_path / out).glob("*.arrow"))[0].read_bytes() for out in ("a", "b"))
+    assert a == b
+
+
+def test_a_full_disk_is_reported_and_the_run_goes_on_with_room(tmp_path, monkeypatch):
+    import tilth.checkpoint
+
+    ds = build([f"row {i}" for i in range(100)])
+    pipeline = Pipeline(Upper("text"), AtLeast("text", 2))
+
+    def full(path, schema, batches):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tilth.checkpoint, "write_batches", full)
+        with pytest.raises(OSError, match="No space left"):
+            pipeline.run(ds, cache_dir=tmp_path)
+    assert not list(tmp_path.rglob("part-*.arrow"))
+    assert len(pipeline.run(ds, cache_dir=tmp_path).dataset) == 100
+
+
+def test_a_row_of_ten_megabytes_is_a_row_like_any_other(tmp_path):
+    ds = build(["x " * 5_000_000, "short", "x " * 5_000_000])
+    from tilth.dedup import MinHash
+
+    curated = Pipeline(Upper("text"), AtLeast("text", 3), MinHash("text")).run(ds, cache_dir=tmp_path)
+    assert [len(text) for text in curated.dataset["text"][:]] == [10_000_000, 5]
+    assert len(str(curated.report.steps)) < 100_000
+
+
+def test_progress_bars_are_quiet_when_datasets_is(tmp_path, capfd):
+    Pipeline(Upper("text"), AtLeast("text", 2)).run(build(["a", "bb"]), cache_dir=tmp_path / "a")
+    assert capfd.readouterr().err == ""
+    datasets.enable_progress_bars()
+    Pipeline(("shout", Upper("text"))).run(build(["a", "bb"]), cache_dir=tmp_path / "b")
+    shown = capfd.readouterr().err
+    assert "pipeline" in shown
+    assert "shout" in shown
