@@ -55,7 +55,8 @@ class Frame:
             return self
         if len(rows) == 0:
             # Columns are laid out beside the whole dataset; where no row is left there is nothing to lie beside.
-            return Frame(like(self.dataset, self.dataset.data.slice(0, 0), self.dataset._fingerprint))
+            nothing = InMemoryTable(self.dataset.data.schema.empty_table())
+            return Frame(like(self.dataset, nothing, self.dataset._fingerprint))
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
     def selected(self) -> Dataset:
@@ -134,7 +135,11 @@ class Frame:
         kept = [name for name in self.dataset.column_names if name not in written.column_names]
         tables = [self.dataset.data.select(kept), written] if kept else [written]
         order = list(dict.fromkeys([*self.dataset.column_names, *written.column_names]))
-        data = concat_tables(tables, axis=1).select(order)
+        if len(self.dataset):
+            data = concat_tables(tables, axis=1).select(order)
+        else:
+            fields = [field for table in tables for field in table.schema]
+            data = InMemoryTable(pa.schema(fields).empty_table().select(order))
         return replace(self, dataset=like(self.dataset, data, fingerprint))
 
 

@@ -129,4 +129,5 @@ def wilson(hits: int, of: int) -> tuple[float, float, float]:
     share, z2 = hits / of, _Z95**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = _Z95 * sqrt(share * (1 - share) / of + z2 / (4 * of * of)) / (1 + z2 / of)
-    return share, max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding must not put the share itself outside.
+    return share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
