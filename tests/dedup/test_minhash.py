@@ -64,7 +64,7 @@ def evidence(outcome):
 @settings(max_examples=150, deadline=None)
 def test_verified_similarity_is_the_jaccard_of_the_shingle_sets(pairs, ngram):
     leaders, others = from_python([one for one, _ in pairs]), from_python([other for _, other in pairs])
-    found = similarities(leaders, np.arange(len(pairs)), others, ngram)
+    found = similarities(leaders, np.arange(len(pairs)), others, np.arange(len(pairs)), ngram)
     assert found == pytest.approx([jaccard(one, other, ngram) for one, other in pairs], abs=1e-6)
 
 

@@ -1,9 +1,9 @@
 """From band keys to the rows that stay: greedy in order of priority, on verified pairs only.
 
-Rows come best first. A row goes if it is similar enough to a row that stays; so every row that goes is at least as similar
-as the threshold to the very row that stands for it. Verifying is what costs, and it is done many pairs at a time:
-`decide` goes over the rows, settles what the verified pairs can settle and names the pairs that it lacks; it is called
-again with those until none is lacking.
+Rows come best first. A row goes if it is similar enough to a row that stays; so every row that goes is at least as
+similar as the threshold to the very row that stands for it. Verifying is what costs, and it is done many pairs at a
+time: `decide` goes over the rows, settles what the verified pairs can settle and names pairs that it lacks; it is
+called again with those until none is lacking.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def decide(
 
 
 @njit(cache=True, nogil=True)
-def _chain(keys, table, before):  # noqa: ANN001, ANN202
+def _chain(keys, table, before):
     mask = len(table) - 1
     for band in range(keys.shape[1]):
         table[:] = -1
@@ -111,7 +111,7 @@ def _chain(keys, table, before):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _enter(codes, values, new_codes, new_values):  # noqa: ANN001, ANN202
+def _enter(codes, values, new_codes, new_values):
     mask = len(codes) - 1
     for at in range(len(new_codes)):
         slot = np.int64(mix(new_codes[at])) & mask
@@ -122,7 +122,7 @@ def _enter(codes, values, new_codes, new_values):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _look_up(codes, values, code):  # noqa: ANN001, ANN202
+def _look_up(codes, values, code):
     mask = len(codes) - 1
     slot = np.int64(mix(code)) & mask
     while codes[slot] != 0:
@@ -133,8 +133,19 @@ def _look_up(codes, values, code):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _pass(  # noqa: ANN202
-    before, prints, codes, values, threshold, least, likely, state, kept, similarity, quota, wanted  # noqa: ANN001
+def _pass(
+    before,
+    prints,
+    codes,
+    values,
+    threshold,
+    least,
+    likely,
+    state,
+    kept,
+    similarity,
+    quota,
+    wanted,
 ):
     """One pass over the rows, best first; `before` is shortened on the way, past rows that go. Gives how many pairs."""
     rows, bands = before.shape
@@ -191,7 +202,7 @@ def _pass(  # noqa: ANN202
 
 
 @njit(cache=True, nogil=True)
-def _alive(before, state, row, band):  # noqa: ANN001, ANN202
+def _alive(before, state, row, band):
     """This row of a bucket, or the nearest before it that does not go."""
     while row >= 0 and state[row] == 2:
         row = before[row, band]

@@ -1,9 +1,10 @@
 """Shingles and their sketches, on Arrow buffers.
 
-A sketch of `k` numbers estimates Jaccard similarity as MinHash does: two sets agree in each place with the probability of
-their similarity. It is made by Fast Similarity Sketching (Dahlgaard, Knudsen and Thorup, 2017, arXiv:1704.04370): every
-shingle is thrown into one of `k` places and the least hash in each place stays; while places are empty, all shingles are
-thrown again by another hash. A long text fills all places in its first round, so it costs one hash a shingle and not `k`.
+A sketch of `k` numbers estimates Jaccard similarity as MinHash does: two sets agree in each place with the probability
+of their similarity. It is made by Fast Similarity Sketching (Dahlgaard, Knudsen and Thorup, 2017, arXiv:1704.04370):
+every shingle is thrown into one of `k` places and the least hash in each place stays; while places are empty, all
+shingles are thrown again by another hash. A long text fills all places in its first rounds, so it costs a hash or two
+a shingle and not `k`.
 """
 
 from __future__ import annotations
@@ -56,11 +57,18 @@ def sketch(
 
 
 def similarities(
-    leaders: Strings, leader_of: npt.NDArray[np.int64], others: Strings, ngram: int
+    leaders: Strings,
+    leader_of: npt.NDArray[np.int64],
+    others: Strings,
+    other_of: npt.NDArray[np.int64],
+    ngram: int,
 ) -> npt.NDArray[np.float32]:
-    """The exact Jaccard similarity of the shingle sets of `others[i]` and `leaders[leader_of[i]]`, shape `(n,)`.
+    """The exact Jaccard similarity of the shingle sets of `leaders[leader_of[i]]` and `others[other_of[i]]`.
 
     It is quickest where equal leaders stand next to each other.
+
+    Returns:
+        A number for each pair, shape `(pairs,)`.
     """
     known = tables()
     found = np.empty(len(leader_of), dtype=np.float32)
@@ -72,12 +80,13 @@ def similarities(
         leader_of,
         others.data,
         others.offsets,
+        other_of,
         known.classes,
         known.lower,
         ngram,
         np.empty(most, dtype=np.uint64),
-        np.zeros(slots, dtype=np.uint64),
-        np.zeros(slots, dtype=np.uint32),
+        np.empty(slots, dtype=np.uint64),
+        np.empty(slots, dtype=np.uint64),
         found,
     )
     return found
@@ -89,7 +98,7 @@ def _room(offsets: npt.NDArray[np.int64]) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _shingle(buffer, words, ngram, power):  # noqa: ANN001, ANN202
+def _shingle(buffer, words, ngram, power):
     """Turn word hashes into shingle hashes in place; gives how many. Fewer words than `ngram` are one shingle."""
     if words <= ngram:
         whole = np.uint64(words) * _FOLD
@@ -116,7 +125,7 @@ _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 
 
 @njit(cache=True, nogil=True)
-def _power(ngram):  # noqa: ANN001, ANN202
+def _power(ngram):
     power = np.uint64(1)
     for _ in range(ngram):
         power *= _BASE
@@ -124,8 +133,19 @@ def _power(ngram):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _sketch_all(  # noqa: ANN202
-    data, offsets, classes, lower, ngram, rows, seed, room, places, keys, prints, digests  # noqa: ANN001
+def _sketch_all(
+    data,
+    offsets,
+    classes,
+    lower,
+    ngram,
+    rows,
+    seed,
+    room,
+    places,
+    keys,
+    prints,
+    digests,
 ):
     bands = keys.shape[1]
     size = len(places)
@@ -158,14 +178,14 @@ def _sketch_all(  # noqa: ANN202
 
 
 @njit(cache=True, nogil=True)
-def _remix(values, count, salt):  # noqa: ANN001, ANN202
+def _remix(values, count, salt):
     """Hash all values anew; a loop of its own, so that it runs on vectors."""
     for at in range(count):
         values[at] = mix(values[at] ^ salt)
 
 
 @njit(cache=True, nogil=True)
-def _fill(hashes, count, seed, places):  # noqa: ANN001, ANN202
+def _fill(hashes, count, seed, places):
     """The sketch of a set of hashed shingles: in each place the round that filled it and the least hash of that round.
 
     Each hash serves two rounds: its halves are the place and the value in one, and change roles in the other. After as
@@ -200,7 +220,7 @@ def _fill(hashes, count, seed, places):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _count_above(places, bound):  # noqa: ANN001, ANN202
+def _count_above(places, bound):
     above = 0
     for place in range(len(places)):
         above += places[place] > bound
@@ -208,64 +228,89 @@ def _count_above(places, bound):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _compare_all(  # noqa: ANN202
-    leaders, leader_offsets, leader_of, data, offsets, classes, lower, ngram, room, slots, stamps, found  # noqa: ANN001
+def _compare_all(
+    leaders,
+    leader_offsets,
+    leader_of,
+    data,
+    offsets,
+    other_of,
+    classes,
+    lower,
+    ngram,
+    room,
+    slots,
+    strangers,
+    found,
 ):
-    """Jaccard by a hash table of the leader's shingles; a stamp marks those that the other text has seen."""
+    """Jaccard by a hash table of the leader's shingles.
+
+    A slot holds 48 bits of a shingle and in the other 16 the number of the last text that had it.
+    """
     power = _power(ngram)
-    mask = np.int64(0)
     before = np.int64(-1)
     leader_size = 0
-    stamp = np.uint32(1)
+    bits = 0
+    stamp = np.uint64(0)
     for pair in range(len(leader_of)):
         leader = leader_of[pair]
-        if leader != before:
+        if leader != before or stamp == _STAMP:
             before = leader
             words = hash_words(leaders, leader_offsets[leader], leader_offsets[leader + 1], classes, lower, room)
             count = _shingle(room, words, ngram, power)
-            mask = np.int64(16)
-            while mask < 2 * count:
-                mask *= 2
-            slots[:mask] = 0
-            stamps[:mask] = 0
-            mask -= 1
-            stamp = np.uint32(1)
-            leader_size = 0
-            for at in range(count):
-                shingle = room[at] | np.uint64(1)
-                slot = np.int64(mix(shingle)) & mask
-                while slots[slot] != 0 and slots[slot] != shingle:
-                    slot = (slot + 1) & mask
-                if slots[slot] == 0:
-                    slots[slot] = shingle
-                    leader_size += 1
-        stamp += np.uint32(1)
-        words = hash_words(data, offsets[pair], offsets[pair + 1], classes, lower, room)
+            bits = _bits_for(count)
+            slots[: 1 << bits] = 0
+            leader_size = _insert(slots, bits, room, count)
+            stamp = np.uint64(0)
+        stamp += np.uint64(1)
+        other = other_of[pair]
+        words = hash_words(data, offsets[other], offsets[other + 1], classes, lower, room)
         count = _shingle(room, words, ngram, power)
-        both, strangers = 0, 0
+        mask = (1 << bits) - 1
+        both, alone = 0, 0
         for at in range(count):
-            shingle = room[at] | np.uint64(1)
-            slot = np.int64(mix(shingle)) & mask
-            while slots[slot] != 0 and slots[slot] != shingle:
+            shingle = (room[at] | _TAKEN) & ~_STAMP
+            slot = np.int64((shingle * _GOLDEN) >> np.uint64(64 - bits))
+            while slots[slot] != 0 and (slots[slot] ^ shingle) > _STAMP:
                 slot = (slot + 1) & mask
             if slots[slot] == 0:
-                room[strangers] = shingle
-                strangers += 1
-            elif stamps[slot] != stamp:
-                stamps[slot] = stamp
-                both += 1
-        alone = _distinct(room, strangers)
+                room[alone] = shingle
+                alone += 1
+            else:
+                # Counted once for each text, without a branch to guess.
+                both += (slots[slot] & _STAMP) != stamp
+                slots[slot] = (slots[slot] & ~_STAMP) | stamp
+        if alone > 1:
+            bits_alone = _bits_for(alone)
+            strangers[: 1 << bits_alone] = 0
+            alone = _insert(strangers, bits_alone, room, alone)
         found[pair] = np.float32(both / (leader_size + alone))
 
 
+_STAMP = np.uint64(0xFFFF)
+_TAKEN = np.uint64(0x10000)
+
+
+@njit(inline="always")
+def _bits_for(count):
+    """The size of a table, as a power of two, that `count` values fill at most half."""
+    bits = 4
+    while (1 << bits) < 2 * count:
+        bits += 1
+    return bits
+
+
 @njit(cache=True, nogil=True)
-def _distinct(values, count):  # noqa: ANN001, ANN202
-    """How many different numbers stand in `values[:count]`, which it sorts."""
-    if count < 2:
-        return count
-    here = np.sort(values[:count])
-    different = 1
-    for at in range(1, count):
-        if here[at] != here[at - 1]:
+def _insert(slots, bits, values, count):
+    """Put 48 bits of each value in a table; gives how many different ones there are."""
+    mask = (1 << bits) - 1
+    different = 0
+    for at in range(count):
+        value = (values[at] | _TAKEN) & ~_STAMP
+        slot = np.int64((value * _GOLDEN) >> np.uint64(64 - bits))
+        while slots[slot] != 0 and slots[slot] != value:
+            slot = (slot + 1) & mask
+        if slots[slot] == 0:
+            slots[slot] = value
             different += 1
     return different

@@ -1,15 +1,16 @@
-"""Near-duplicate removal: rows whose word n-grams overlap by at least a threshold, found by MinHash and verified exactly.
+"""Near-duplicate removal: rows whose word n-grams overlap by a threshold, found by MinHash and verified exactly.
 
-MinHash (Broder, 1997) gives each text a sketch that agrees with another in each place with the probability of their Jaccard
-similarity; bands of the sketch (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3) bring similar texts
-into the same bucket. A candidate counts only when the exact similarity of the two shingle sets reaches the threshold.
+MinHash (Broder, 1997) gives each text a sketch that agrees with another in each place with the probability of their
+Jaccard similarity; bands of the sketch (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3) bring
+similar texts into the same bucket. A candidate counts only when the exact similarity of the two shingle sets reaches
+the threshold.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,9 @@ _MISS_WEIGHT = 0.98
 class MinHash(DatasetStep):
     """Keep one row of each group of near-duplicates.
 
-    Every dropped row is at least `threshold` similar to the kept row that its evidence names. Identical word sequences are
-    folded before anything is compared. A text of fewer words than `ngram` is one shingle; a null is dropped by a reason of
-    its own. Use `Exact` first when only identical rows should go.
+    Every dropped row is at least `threshold` similar to the kept row that its evidence names. Identical word sequences
+    are folded before anything is compared. A text of fewer words than `ngram` is one shingle; a null is dropped for a
+    reason of its own. Use `Exact` when only identical rows should go.
 
     Args:
         column: the text.
@@ -42,8 +43,8 @@ class MinHash(DatasetStep):
         num_perm: places in a sketch.
         bands: buckets that each text goes into; chosen for the threshold when None.
         rows: places that make one bucket key; chosen for the threshold when None.
-        keep: which copy stays: `first`, `last`, `longest`, `shortest`, `none` (all copies go), `max:COLUMN`, `min:COLUMN`,
-            or a mapping of one column to its values from best to worst.
+        keep: which copy stays: `first`, `last`, `longest`, `shortest`, `none` (all copies go), `max:COLUMN`,
+            `min:COLUMN`, or a mapping of one column to its values from best to worst.
         verify: compare candidates exactly. Without it the sketch's own estimate decides.
         seed: of the hashes.
 
@@ -117,9 +118,9 @@ class MinHash(DatasetStep):
         order = priority(self, self.keep, ds, [self.column])
         bands, rows = self.shape
 
-        def sketched(table: pa.Table, _: int) -> tuple[npt.NDArray[np.uint64], ...]:
+        def sketched(table: pa.Table, _: int) -> tuple[npt.NDArray[Any], ...]:
             text = strings(table, self.column, str(self))
-            return (*sketch(text, self.ngram, self.num_perm, bands, rows, self.seed), text.valid)  # type: ignore[return-value]
+            return (*sketch(text, self.ngram, self.num_perm, bands, rows, self.seed), text.valid)
 
         made = list(frame.map_batches(sketched, [self.column]))
         if not made:
@@ -193,8 +194,8 @@ class MinHash(DatasetStep):
         def compared(part: Rows) -> npt.NDArray[np.float32]:
             theirs, leader_of = np.unique(leaders[part], return_inverse=True)
             ours, place = np.unique(rows[part], return_inverse=True)
-            others = strings_of(frame.take(self.column, ours).take(pa.array(place)))
-            return similarities(strings_of(frame.take(self.column, theirs)), leader_of, others, self.ngram)
+            texts = [strings_of(frame.take(self.column, taken)) for taken in (theirs, ours)]
+            return similarities(texts[0], leader_of, texts[1], place, self.ngram)
 
         values = np.empty(len(rows), dtype=np.float32)
         for part, found in zip(parts, ordered_map(compared, parts), strict=True):
@@ -210,14 +211,14 @@ def best_shape(threshold: float, num_perm: int) -> tuple[int, int]:
     a miss weighs more here, since every candidate is verified.
     """
     below, above = np.linspace(0, threshold, 200), np.linspace(threshold, 1, 200)
-    best, least = (1, num_perm), np.inf
+    best, least = (1, num_perm), float("inf")
     for rows in range(1, num_perm + 1):
         for bands in range(1, num_perm // rows + 1):
             false = np.trapezoid(1 - (1 - below**rows) ** bands, below)
             missed = np.trapezoid((1 - above**rows) ** bands, above)
             error = (1 - _MISS_WEIGHT) * false + _MISS_WEIGHT * missed
             if error < least:
-                best, least = (bands, rows), error
+                best, least = (bands, rows), float(error)
     return best
 
 
