@@ -50,7 +50,7 @@ class Pipeline:
     """
 
     def __init__(self, *steps: Step | tuple[str, Step]) -> None:
-        named = [step if isinstance(step, tuple) else (None, step) for step in steps]
+        named: list[tuple[str | None, Step]] = [step if isinstance(step, tuple) else (None, step) for step in steps]
         for name, step in named:
             if not isinstance(step, Step):
                 raise ArgumentError(f"a pipeline takes steps, or tuples of a name and a step, not {step!r}.")
@@ -201,7 +201,8 @@ def _names(named: list[tuple[str | None, Step]]) -> tuple[str, ...]:
             raise ArgumentError(f"two steps are called {name!r}; give each a name of its own.")
     names: list[str] = []
     for name, step in named:
-        number, fresh = 1, name or type(step).__name__
+        number = 1
+        fresh = name or type(step).__name__
         while name is None and (fresh in names or fresh in given):
             number += 1
             fresh = f"{type(step).__name__} {number}"

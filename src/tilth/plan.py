@@ -1,9 +1,9 @@
 """The cheapest order of steps that gives the same rows.
 
 Two steps may swap when neither touches what the other writes; two filters always may. Every order that keeps the
-pairs that may not swap is then reachable by swaps of neighbours, so it gives the same rows. Among those orders the cheapest is
-found exactly, by dynamic programming over sets of steps, with costs and selectivities measured on a sample and taken as
-independent. A step that needs all rows is never crossed; what crossing it would save is listed as an option.
+pairs that may not swap is then reachable by swaps of neighbours, so it gives the same rows. Among those orders the
+cheapest is found exactly, by dynamic programming over sets of steps, with costs and selectivities measured on a sample
+and taken as independent. A step that needs all rows is never crossed; what crossing it would save is listed as an option.
 
 Moving a filter can change which of two filters is named for a row that both would drop, never whether it is dropped.
 """
@@ -208,7 +208,8 @@ def _cheapest_block(steps: Sequence[Step], measured: Sequence[Measured], block: 
 
 def _greedy_block(measured: Sequence[Measured], block: list[int], needs: list[int]) -> list[int]:
     """Next is always the allowed step that drops most rows for its cost."""
-    done, order = 0, []
+    done = 0
+    order: list[int] = []
     while len(order) < len(block):
         allowed = [at for at in range(len(block)) if not done >> at & 1 and not needs[at] & ~done]
         rate = {at: (1 - measured[block[at]].kept) / max(measured[block[at]].seconds_per_row, 1e-12) for at in allowed}
