@@ -196,9 +196,9 @@ class Curated:
 
 def _names(named: list[tuple[str | None, Step]]) -> tuple[str, ...]:
     given = [name for name, _ in named if name is not None]
-    for name in given:
-        if given.count(name) > 1:
-            raise ArgumentError(f"two steps are called {name!r}; give each a name of its own.")
+    for one in given:
+        if given.count(one) > 1:
+            raise ArgumentError(f"two steps are called {one!r}; give each a name of its own.")
     names: list[str] = []
     for name, step in named:
         number = 1
