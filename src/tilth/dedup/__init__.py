@@ -1,5 +1,8 @@
 """Steps that remove duplicates: exact, near, and of benchmarks."""
 
+from tilth.dedup.decontaminate import Decontaminate
+from tilth.dedup.exact import Exact
+from tilth.dedup.hash_pack import HashPack
 from tilth.dedup.minhash import MinHash
 
-__all__ = ["MinHash"]
+__all__ = ["Decontaminate", "Exact", "HashPack", "MinHash"]
