@@ -124,12 +124,12 @@ def test_all_columns_must_be_equal():
     assert kept_rows(Exact("a", "b"), Dataset.from_dict({"a": ["xy", "x"], "b": ["", "y"]})) == [0, 1]
 
 
-def test_a_null_in_any_column_is_a_reason_of_its_own():
-    ds = Dataset.from_dict({"a": ["x", "x", None, None], "b": ["1", None, None, "1"]})
+def test_a_null_equals_a_null_and_a_row_of_nulls_is_a_reason_of_its_own():
+    ds = Dataset.from_dict({"a": ["x", "x", None, None, "x", "x"], "b": ["1", None, None, "1", "", None]})
     outcome = Exact("a", "b").run(ds)
-    assert outcome.dropped.rows.tolist() == [1, 2, 3]
-    assert outcome.dropped.codes.tolist() == [1, 1, 1]
-    assert [why["kept_row"] for why in outcome.dropped.evidence.to_pylist()] == [None, None, None]
+    assert outcome.dropped.rows.tolist() == [2, 5]
+    assert [Exact.reasons[code - 1] for code in outcome.dropped.codes] == ["null_text", "duplicate"]
+    assert outcome.dropped.evidence.to_pylist() == [{"kept_row": None}, {"kept_row": 1}]
 
 
 @pytest.mark.parametrize(

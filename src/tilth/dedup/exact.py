@@ -23,14 +23,16 @@ from tilth.text.threads import ordered_map
 _PAIRS_AT_ONCE = 16_384
 _BYTES_AT_ONCE = 32 * 2**20
 
+_NULL = np.uint64(0x6A09E667F3BCC908)
 
 @dataclass(frozen=True, init=False)
 class Exact(DatasetStep):
     """Keep one row of each group of rows that are equal in all `columns`.
 
     Only numbers are held in memory, less than 100 bytes a row. Rows with the same digest are compared in full before
-    one goes, so a dropped row always equals the kept row that its evidence names. A row in which any of the columns is
-    null has nothing to be compared by: it is dropped by a reason of its own, `null_text`.
+    one goes, so a dropped row always equals the kept row that its evidence names. A null equals a null and nothing else.
+    A row in which all the columns are null has nothing to be compared by: it is dropped for a reason of its own,
+    `null_text`.
 
     Args:
         columns: the columns to compare, one or more. Values that are not text are compared by their printed form:
@@ -106,17 +108,19 @@ class Exact(DatasetStep):
         return Outcome.without(Dropped(dropped, codes[dropped], evidence), len(ds))
 
     def _digested(self, table: pa.Table, _: int) -> tuple[npt.NDArray[np.uint64], Rows, npt.NDArray[np.bool_]]:
-        """For each row its digest, its bytes in all columns, and whether none of them is null."""
+        """For each row its digest, its bytes in all columns, and whether any of them has a value."""
         from tilth.dedup import _equal
 
         digests = np.zeros((table.num_rows, 2), dtype=np.uint64)
         sizes = np.zeros(table.num_rows, dtype=np.int64)
-        valid = np.ones(table.num_rows, dtype=np.bool_)
+        valid = np.zeros(table.num_rows, dtype=np.bool_)
         for column in self.columns:
             text, is_folded = self._comparable(_one_array(table.column(column)))
             _equal.digest(text, is_folded, digests)
+            # The bytes of a null are those of an empty text, which it must not equal.
+            digests[~text.valid] ^= _NULL
             sizes += np.diff(text.offsets)
-            valid &= text.valid
+            valid |= text.valid
         return digests, sizes, valid
 
     def _verified(self, frame: Frame, rows: Rows, leaders: Rows, sizes: Rows) -> npt.NDArray[np.bool_]:
@@ -133,6 +137,7 @@ class Exact(DatasetStep):
                 other, is_folded = self._comparable(frame.take(column, rows[part]))
                 leader, _ = self._comparable(frame.take(column, theirs))
                 same &= _equal.equal(leader, leader_of, other, is_folded)
+                same &= leader.valid[leader_of] == other.valid
             return same
 
         same = np.empty(len(rows), dtype=np.bool_)
