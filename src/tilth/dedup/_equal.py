@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import ROLE, SPACE, tables
-from tilth.text.words import _encode, decode, load_eight, mix, trailing_zeros
+from tilth.text.words import encode, decode, load_eight, mix, trailing_zeros
 
 _ONES = np.uint64(0x0101010101010101)
 _HIGH = np.uint64(0x8080808080808080)
@@ -76,7 +77,7 @@ def _store_eight(_context, data, at, value):
     return types.none(data, types.int64, types.uint64), generate
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fold(data, start, end, classes, lower, out):
     """Write `data[start:end]` folded to `out`; gives its length."""
     at, size = start, np.int64(0)
@@ -114,7 +115,7 @@ def _fold(data, start, end, classes, lower, out):
             out[size] = data[at]
             size += 1
         else:
-            encoded, length = _encode(np.int64(lower[code]))
+            encoded, length = encode(np.int64(lower[code]))
             for _ in range(length):
                 out[size] = np.uint8(encoded & np.uint64(0xFF))
                 encoded >>= np.uint64(8)
@@ -123,7 +124,7 @@ def _fold(data, start, end, classes, lower, out):
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash(data, start, end, one, two):
     """Both halves of a digest after the bytes `data[start:end]`."""
     at = start
@@ -144,7 +145,7 @@ def _hash(data, start, end, one, two):
     return mix(one ^ length), mix(two + length * _K1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _digest_all(data, offsets, classes, lower, folded, scratch, digests):
     for row in range(len(offsets) - 1):
         start, end = offsets[row], offsets[row + 1]
@@ -157,7 +158,7 @@ def _digest_all(data, offsets, classes, lower, folded, scratch, digests):
         digests[row, 1] = two
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _equal_all(
     leaders,
     leader_offsets,
@@ -187,7 +188,7 @@ def _equal_all(
         same[pair] = _same(one, 0, leader_size, two, 0, size)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _same(one, first, size, two, second, other):
     if size != other:
         return False

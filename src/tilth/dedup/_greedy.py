@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from tilth.text.kernel import kernel
 from tilth.text.words import mix
 
 OPEN, STAYS, GOES = 0, 1, 2
@@ -96,7 +96,7 @@ def decide(
     return wanted[:count, 0].astype(np.int64), wanted[:count, 1].astype(np.int64)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _chain(keys, table, before):
     mask = len(table) - 1
     for band in range(keys.shape[1]):
@@ -110,7 +110,7 @@ def _chain(keys, table, before):
             table[slot] = row
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter(codes, values, new_codes, new_values):
     mask = len(codes) - 1
     for at in range(len(new_codes)):
@@ -121,7 +121,7 @@ def _enter(codes, values, new_codes, new_values):
         values[slot] = new_values[at]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _look_up(codes, values, code):
     mask = len(codes) - 1
     slot = np.int64(mix(code)) & mask
@@ -132,7 +132,7 @@ def _look_up(codes, values, code):
     return np.float32(-1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pass(
     before,
     prints,
@@ -201,7 +201,7 @@ def _pass(
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _alive(before, state, row, band):
     """This row of a bucket, or the nearest before it that does not go."""
     while row >= 0 and state[row] == 2:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import EXTEND, ROLE, SPACELESS, WORD, tables
 from tilth.text.words import decode, hash_words
@@ -169,7 +170,7 @@ def _salt(length):
     return np.uint64(length) * _SALT
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _powers(most):
     powers = np.empty(most + 1, dtype=np.uint64)
     powers[0] = np.uint64(1)
@@ -178,7 +179,7 @@ def _powers(most):
     return powers
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mark(hashes, bitmap):
     mask = np.uint64(64 * len(bitmap) - 1)
     for at in range(len(hashes)):
@@ -186,7 +187,7 @@ def _mark(hashes, bitmap):
         bitmap[np.int64(bit >> np.uint64(6))] |= np.uint64(1) << (bit & np.uint64(63))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter(keys, slots):
     mask = len(slots) - 1
     for at in range(len(keys)):
@@ -196,7 +197,7 @@ def _enter(keys, slots):
         slots[slot] = at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find(keys, slots, value):
     mask = len(slots) - 1
     slot = _slot(value, mask)
@@ -207,7 +208,7 @@ def _find(keys, slots, value):
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_up(words, room, sums):
     total = np.uint64(0)
     sums[0] = total
@@ -216,7 +217,7 @@ def _add_up(words, room, sums):
         sums[at + 1] = total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fingerprint_all(
     data,
     offsets,
@@ -252,7 +253,7 @@ def _fingerprint_all(
         ends[row + 1] = filled
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search_all(
     data,
     offsets,
@@ -349,7 +350,7 @@ def _search_all(
         spans[row, 1] = end - offsets[row]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _span(data, start, end, classes, first, last):
     """Where in `data[start:end]` the words from number `first` to before number `last` lie, as `hash_words` counts."""
     at = start

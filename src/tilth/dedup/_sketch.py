@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import tables
 from tilth.text.words import hash_words, mix
@@ -97,7 +98,7 @@ def _room(offsets: npt.NDArray[np.int64]) -> int:
     return int(np.diff(offsets).max(initial=0)) // 2 + 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _shingle(buffer, words, ngram, power):
     """Turn word hashes into shingle hashes in place; gives how many. Fewer words than `ngram` are one shingle."""
     if words <= ngram:
@@ -124,7 +125,7 @@ def _shingle(buffer, words, ngram, power):
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _power(ngram):
     power = np.uint64(1)
     for _ in range(ngram):
@@ -132,7 +133,7 @@ def _power(ngram):
     return power
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sketch_all(
     data,
     offsets,
@@ -177,14 +178,14 @@ def _sketch_all(
             keys[row, band] = key
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _remix(values, count, salt):
     """Hash all values anew; a loop of its own, so that it runs on vectors."""
     for at in range(count):
         values[at] = mix(values[at] ^ salt)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill(hashes, count, seed, places):
     """The sketch of a set of hashed shingles: in each place the round that filled it and the least hash of that round.
 
@@ -219,7 +220,7 @@ def _fill(hashes, count, seed, places):
         turn += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count_above(places, bound):
     above = 0
     for place in range(len(places)):
@@ -227,7 +228,7 @@ def _count_above(places, bound):
     return above
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _compare_all(
     leaders,
     leader_offsets,
@@ -300,7 +301,7 @@ def _bits_for(count):
     return bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _insert(slots, bits, values, count):
     """Put 48 bits of each value in a table; gives how many different ones there are."""
     mask = (1 << bits) - 1

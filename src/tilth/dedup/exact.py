@@ -25,13 +25,14 @@ _BYTES_AT_ONCE = 32 * 2**20
 
 _NULL = np.uint64(0x6A09E667F3BCC908)
 
+
 @dataclass(frozen=True, init=False)
 class Exact(DatasetStep):
     """Keep one row of each group of rows that are equal in all `columns`.
 
     Only numbers are held in memory, less than 100 bytes a row. Rows with the same digest are compared in full before
-    one goes, so a dropped row always equals the kept row that its evidence names. A null equals a null and nothing else.
-    A row in which all the columns are null has nothing to be compared by: it is dropped for a reason of its own,
+    one goes, so a dropped row always equals the kept row that its evidence names. A null equals a null and nothing
+    else. A row in which all the columns are null has nothing to be compared by: it is dropped for a reason of its own,
     `null_text`.
 
     Args:

@@ -207,8 +207,8 @@ class MinHash(DatasetStep):
 def best_shape(threshold: float, num_perm: int) -> tuple[int, int]:
     """Bands and rows that make the fewest weighted errors: dissimilar candidates, and similar texts that never meet.
 
-    Each error is the area under or over the candidate curve on its side of the threshold, as in datasketch and text-dedup;
-    a miss weighs more here, since every candidate is verified.
+    Each error is the area under or over the candidate curve on its side of the threshold, as in datasketch and
+    text-dedup; a miss weighs more here, since every candidate is verified.
     """
     below, above = np.linspace(0, threshold, 200), np.linspace(threshold, 1, 200)
     best, least = (1, num_perm), float("inf")

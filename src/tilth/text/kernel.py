@@ -1,8 +1,8 @@
 """How kernels are compiled: without the interpreter lock, and kept on disk until any code they share changes.
 
 numba keeps a compiled kernel as long as the file that holds it is the same; it does not see that a function in another
-file, which was compiled into the kernel, has changed. The shared tokeniser is such a function, and a kernel with its old
-hashes would give wrong results without a word. So what marks a kernel as current is here also the code of this room.
+file, which was compiled into the kernel, has changed. The shared tokeniser is such a function, and a kernel with its
+old hashes would give wrong results without a word. So what marks a kernel as current is also the code of this room.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ Offsets = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _EMPTY = np.zeros(1, dtype=np.uint8)
+_EMPTY.flags.writeable = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,8 @@ def _view(array: pa.Array) -> Strings:
         first = array.offset
         offsets = np.frombuffer(offsets_buffer, dtype=width)[first : first + n + 1].astype(np.int64)
     data = _EMPTY if data_buffer is None or data_buffer.size == 0 else np.frombuffer(data_buffer, dtype=np.uint8)
+    # Arrow memory is writable or not by where it came from; numba would compile each kernel for either.
+    data.flags.writeable = False
     valid = np.ones(n, dtype=np.bool_) if array.null_count == 0 else _to_numpy_bool(pc.is_valid(array))
     return Strings(data, offsets, valid, array.type)
 

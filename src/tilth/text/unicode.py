@@ -93,11 +93,7 @@ def _make() -> None:
     put(r"\p{P}", flag=PUNCTUATION)
     put(r"\p{Lu}", flag=UPPER)
     classes[0xD800:0xE000] = SYMBOL
-    lower = [
-        (code, ord(chr(code).lower()[0]))
-        for code in range(CODEPOINTS)
-        if chr(code).lower() != chr(code)
-    ]
+    lower = [(code, ord(chr(code).lower()[0])) for code in range(CODEPOINTS) if chr(code).lower() != chr(code)]
     starts = np.flatnonzero(np.diff(classes.astype(np.int16), prepend=-1)).astype(np.int32)
     np.savez_compressed(
         _FILE,

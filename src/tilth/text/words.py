@@ -1,11 +1,12 @@
 """The one tokeniser: words in UTF-8 text, found and hashed in place.
 
-A word is a maximal run of letters, numbers and connectors (`_`) with the marks and joiners that follow them. A character
-of a script that puts no spaces between words (Chinese, Japanese, Thai, ...) is a word by itself. Case is folded by
-the simple lower-case mapping. On text without marks in scripts with spaces this is what `\\w+` finds in Python.
+A word is a maximal run of letters, numbers and connectors (`_`) with the marks and joiners that follow them. A
+character of a script that puts no spaces between words (Chinese, Japanese, Thai, ...) is a word by itself. Case is
+folded by the simple lower-case mapping. On text without marks in scripts with spaces this is what `\\w+` finds in
+Python.
 
-A word's hash is 64 bits over its lower-cased UTF-8 (with `_` as 0x7F), in groups of eight bytes; it is the same on every
-machine. In ASCII, which is most text, 64 bytes are classed at once and words are folded eight bytes at a time.
+A word's hash is 64 bits over its lower-cased UTF-8 (with `_` as 0x7F), in groups of eight bytes; it is the same on
+every machine. In ASCII, which is most text, 64 bytes are classed at once and words are folded eight bytes at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tilth.text.strings import Strings
-from tilth.text.unicode import CONTROL, EXTEND, ROLE, SPACE, SPACELESS, SYMBOL, WORD, tables
+from tilth.text.unicode import EXTEND, ROLE, SPACELESS, WORD, tables
 
 HASH_VERSION = 1
 """Raised when any hash would come out otherwise; whatever stores hashes stores this with them."""
@@ -33,7 +34,8 @@ _K2 = np.uint64(0x94D049BB133111EB)
 def count_words(text: Strings) -> npt.NDArray[np.int64]:
     """Words in each row, shape `(rows,)`; 0 where there is no text."""
     known = tables()
-    return count_words_kernel(text.data, text.offsets, known.classes)
+    counts: npt.NDArray[np.int64] = count_words_kernel(text.data, text.offsets, known.classes)
+    return counts
 
 
 def words(text: str) -> list[str]:
@@ -60,10 +62,10 @@ def _spaced(classes: npt.NDArray[np.uint8], character: str) -> bool:
 
 
 @intrinsic  # type: ignore[misc]
-def load_eight(_context, data, at):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def load_eight(_context, data, at):  # type: ignore[no-untyped-def]
     """Eight bytes of `data` from `at` on as one little-endian number, aligned or not."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         pointer = builder.gep(array.data, [arguments[1]])
         return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
@@ -72,27 +74,27 @@ def load_eight(_context, data, at):  # type: ignore[no-untyped-def] # noqa: ANN0
 
 
 @intrinsic  # type: ignore[misc]
-def trailing_zeros(_context, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def trailing_zeros(_context, value):  # type: ignore[no-untyped-def]
     """How many low bits of a 64-bit number are zero; 64 for zero."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], cgutils.false_bit)
 
     return types.uint64(types.uint64), generate
 
 
 @intrinsic  # type: ignore[misc]
-def leading_zeros(_context, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+def leading_zeros(_context, value):  # type: ignore[no-untyped-def]
     """How many high bits of a 64-bit number are zero; 64 for zero."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.ctlz(arguments[0], cgutils.false_bit)
 
     return types.uint64(types.uint64), generate
 
 
 @njit(inline="always")
-def mix(value):  # noqa: ANN001, ANN201
+def mix(value):
     """Spread the bits of a 64-bit number (the finaliser of SplitMix64)."""
     value = (value ^ (value >> np.uint64(30))) * _K1
     value = (value ^ (value >> np.uint64(27))) * _K2
@@ -100,19 +102,19 @@ def mix(value):  # noqa: ANN001, ANN201
 
 
 @njit(inline="always")
-def _absorb(state, group):  # noqa: ANN001, ANN202
+def _absorb(state, group):
     state = (state ^ group) * _K1
     return state ^ (state >> np.uint64(32))
 
 
 @njit(inline="always")
-def _finish(state, length):  # noqa: ANN001, ANN202
+def _finish(state, length):
     state = (state ^ (np.uint64(length) * _SEED)) * _K2
     return state ^ (state >> np.uint64(29))
 
 
 @njit(inline="always")
-def decode(data, at, end):  # noqa: ANN001, ANN201
+def decode(data, at, end):
     """The code point at `at` and its length in bytes; a byte that is not UTF-8 is U+FFFD and one byte long."""
     first = np.int64(data[at])
     if first < 0x80:
@@ -121,7 +123,7 @@ def decode(data, at, end):  # noqa: ANN001, ANN201
         return ((first & 0x1F) << 6) | np.int64(data[at + 1] & 0x3F), 2
     if 0xE0 <= first < 0xF0 and at + 2 < end and (data[at + 1] & 0xC0) == 0x80 and (data[at + 2] & 0xC0) == 0x80:
         code = ((first & 0x0F) << 12) | (np.int64(data[at + 1] & 0x3F) << 6) | np.int64(data[at + 2] & 0x3F)
-        return code, 3
+        return (code, 3) if 0x800 <= code < 0xD800 or code >= 0xE000 else (np.int64(0xFFFD), 1)
     if (
         0xF0 <= first < 0xF5
         and at + 3 < end
@@ -135,12 +137,12 @@ def decode(data, at, end):  # noqa: ANN001, ANN201
             | (np.int64(data[at + 2] & 0x3F) << 6)
             | np.int64(data[at + 3] & 0x3F)
         )
-        return (code, 4) if code < 0x110000 else (np.int64(0xFFFD), 1)
+        return (code, 4) if 0x10000 <= code < 0x110000 else (np.int64(0xFFFD), 1)
     return np.int64(0xFFFD), 1
 
 
 @njit(inline="always")
-def word_bytes(eight):  # noqa: ANN001, ANN201
+def word_bytes(eight):
     """0x80 in each byte that is an ASCII letter, digit or `_`, and in each byte that is an upper-case letter."""
     seven = eight & ~_HIGH
     folded = seven | (_ONES * np.uint64(0x20))
@@ -153,13 +155,13 @@ def word_bytes(eight):  # noqa: ANN001, ANN201
 
 
 @intrinsic  # type: ignore[misc]
-def _masks(_context, data, at):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _masks(_context, data, at):  # type: ignore[no-untyped-def]
     """For the 64 bytes of `data` from `at` on, a bit each: ASCII word bytes, and bytes that are not ASCII.
 
     Written as one vector operation, which LLVM turns into what the processor has.
     """
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         vector = ir.VectorType(ir.IntType(8), 64)
         pointer = builder.gep(array.data, [arguments[1]])
@@ -168,7 +170,7 @@ def _masks(_context, data, at):  # type: ignore[no-untyped-def] # noqa: ANN001, 
         def all_of(value: int) -> ir.Constant:
             return ir.Constant(vector, [value] * 64)
 
-        def within(values, low: int, count: int):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        def within(values, low: int, count: int):  # type: ignore[no-untyped-def]
             return builder.icmp_unsigned("<", builder.sub(values, all_of(low)), all_of(count))
 
         letter = within(builder.or_(bytes_, all_of(0x20)), 0x61, 26)
@@ -182,7 +184,7 @@ def _masks(_context, data, at):  # type: ignore[no-untyped-def] # noqa: ANN001, 
 
 
 @njit(cache=True, nogil=True)
-def _masks_at_end(data, at):  # noqa: ANN001, ANN202
+def _masks_at_end(data, at):
     """`_masks` where fewer than 64 bytes are left."""
     inside, beyond = np.uint64(0), np.uint64(0)
     for place in range(min(64, len(data) - at)):
@@ -196,7 +198,7 @@ def _masks_at_end(data, at):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def hash_words(data, start, end, classes, lower, out):  # noqa: ANN001, ANN201
+def hash_words(data, start, end, classes, lower, out):
     """Write the hash of each word of `data[start:end]` to `out`, which holds at least `(end - start + 1) // 2`.
 
     Returns the number of words.
@@ -219,7 +221,7 @@ def hash_words(data, start, end, classes, lower, out):  # noqa: ANN001, ANN201
                 while inside != 0:
                     first = np.int64(trailing_zeros(inside))
                     length = np.int64(trailing_zeros(~(inside >> np.uint64(first))))
-                    out[count] = _hash_ascii(data, at + first, length)
+                    out[count] = hash_ascii_word(data, at + first, length)
                     count += 1
                     inside &= inside + (one << np.uint64(first))
                 at += taken
@@ -234,7 +236,7 @@ def hash_words(data, start, end, classes, lower, out):  # noqa: ANN001, ANN201
                 if first + length == stop:
                     stop = first
                     break
-                out[count] = _hash_ascii(data, at + first, length)
+                out[count] = hash_ascii_word(data, at + first, length)
                 count += 1
                 inside &= inside + (one << np.uint64(first))
         at, count = _hash_run(data, at + stop, end, classes, lower, out, count)
@@ -242,7 +244,8 @@ def hash_words(data, start, end, classes, lower, out):  # noqa: ANN001, ANN201
 
 
 @njit(inline="always")
-def _hash_ascii(data, at, length):  # noqa: ANN001, ANN202
+def hash_ascii_word(data, at, length):
+    """The hash of the word of ASCII characters in these `length` bytes, as `hash_words` gives it."""
     if length > 16 or at + 16 > len(data):
         return _hash_long(data, at, length)
     # Nearly every word: one or two groups, and no loop for the processor to guess.
@@ -253,7 +256,7 @@ def _hash_ascii(data, at, length):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _hash_long(data, at, length):  # noqa: ANN001, ANN202
+def _hash_long(data, at, length):
     state = _SEED
     for begin in range(at, at + length, 8):
         group = np.uint64(0)
@@ -264,19 +267,19 @@ def _hash_long(data, at, length):  # noqa: ANN001, ANN202
 
 
 @njit(inline="always")
-def _first_bytes(count):  # noqa: ANN001, ANN202
+def _first_bytes(count):
     """A mask of the first 1 to 8 bytes of eight."""
     return ~np.uint64(0) >> np.uint64(64 - 8 * count)
 
 
 @njit(inline="always")
-def _folded(eight):  # noqa: ANN001, ANN202
-    """ASCII word bytes in lower case. `_` becomes 0x7F, which no other word byte becomes; that spares telling it apart."""
+def _folded(eight):
+    """ASCII word bytes in lower case. `_` becomes 0x7F, as no other word byte does; that spares telling it apart."""
     return eight | ((eight & (_ONES * np.uint64(0x40))) >> np.uint64(1))
 
 
 @njit(cache=True, nogil=True)
-def _hash_run(data, at, end, classes, lower, out, count):  # noqa: ANN001, ANN202
+def _hash_run(data, at, end, classes, lower, out, count):
     """Hash any words from `at` on until an ASCII byte outside them comes. Gives where that is, and the count."""
     first = True
     while at < end and (first or data[at] >= 0x80):
@@ -294,7 +297,7 @@ def _hash_run(data, at, end, classes, lower, out, count):  # noqa: ANN001, ANN20
                 folded = code | ((code & 0x40) >> 1)
             else:
                 folded = np.int64(lower[code])
-            encoded, width = _encode(folded)
+            encoded, width = encode(folded)
             group |= encoded << np.uint64(8 * filled)
             length += width
             filled += width
@@ -317,7 +320,7 @@ def _hash_run(data, at, end, classes, lower, out, count):  # noqa: ANN001, ANN20
 
 
 @njit(inline="always")
-def _encode(code):  # noqa: ANN001, ANN202
+def encode(code):
     """A code point as UTF-8: the bytes in one number, the first lowest, and how many."""
     if code < 0x80:
         return np.uint64(code), 1
@@ -338,7 +341,7 @@ def _encode(code):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def count_words_kernel(data, offsets, classes):  # noqa: ANN001, ANN201
+def count_words_kernel(data, offsets, classes):
     """Words in each row of `data` cut at `offsets`."""
     rows = len(offsets) - 1
     counts = np.zeros(rows, dtype=np.int64)
@@ -354,7 +357,7 @@ def count_words_kernel(data, offsets, classes):  # noqa: ANN001, ANN201
                     # A word begins at each word byte whose neighbour to the left is none.
                     inside, _ = word_bytes(eight)
                     before = (inside << np.uint64(8)) | (np.uint64(0x80) if inside_word else np.uint64(0))
-                    count += _ones(inside & ~before)
+                    count += ones(inside & ~before)
                     inside_word = (inside >> np.uint64(63)) != 0
                     at += 8
                     continue
@@ -374,27 +377,27 @@ def count_words_kernel(data, offsets, classes):  # noqa: ANN001, ANN201
 
 
 @intrinsic  # type: ignore[misc]
-def _ones(_context, value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def ones(_context, value):  # type: ignore[no-untyped-def]
     """How many bits of a 64-bit number are set."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
 
 
 __all__ = [
-    "CONTROL",
     "HASH_VERSION",
-    "SPACE",
-    "SYMBOL",
     "count_words",
     "count_words_kernel",
     "decode",
+    "encode",
+    "hash_ascii_word",
     "hash_words",
     "leading_zeros",
     "load_eight",
     "mix",
+    "ones",
     "trailing_zeros",
     "word_bytes",
     "words",
