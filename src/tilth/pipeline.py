@@ -184,6 +184,52 @@ class Curated:
         checkpoint = self._work.checkpoint.after("rejected")
         return materialised_with(originals, account, checkpoint.folder / "rejected.arrow", checkpoint.fingerprint)
 
+    @property
+    def recipe(self) -> str:
+        """The pipeline as YAML."""
+        from tilth.recipe import dumps
+
+        return dumps(self.pipeline, lossy=True)
+
+    def save(self, folder: str | Path, *, license: str | None = None) -> Path:
+        """Write the result to a folder, which appears whole or not at all.
+
+        It holds `data/` and `rejected/` with Parquet files, `recipe.yaml`, the dataset card `README.md` and
+        `report.html`; `datasets.load_dataset(folder)` reads it, and it can be pushed to the Hub as it is.
+
+        Args:
+            folder: a folder that is not there yet, or is empty.
+            license: an identifier for the card, such as `apache-2.0`.
+
+        Raises:
+            ArgumentError: the folder holds something.
+            OSError: the disk is full, or the folder cannot be written.
+        """
+        from tilth.hub import card
+        from tilth.hub.layout import split_name
+        from tilth.parquet import write_parquet
+
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ArgumentError(f"{folder} is there already and not empty; name another folder, or remove it first.")
+        target = folder.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            split = split_name(self.dataset)
+            write_parquet(self.dataset, draft / "data", split)
+            if len(self.rejected):
+                write_parquet(self.rejected, draft / "rejected", split)
+            (draft / "recipe.yaml").write_text(self.recipe, encoding="utf-8")
+            (draft / "README.md").write_text(card(self, license=license), encoding="utf-8")
+            self.report.save(draft / "report.html")
+            draft.chmod(0o755)
+            draft.replace(target)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return folder
+
     def __repr__(self) -> str:
         return (
             f"Curated(dataset: {len(self.dataset):,} rows, rejected: {len(self.ledger.rejected_rows()):,} rows)\n"
