@@ -127,7 +127,7 @@ def test_a_planned_run_keeps_its_order_when_it_runs_again(tmp_path, monkeypatch)
     def measured_again(*arguments):
         raise AssertionError("a plan was made twice")
 
-    monkeypatch.setattr(tilth.plan, "rehearse", measured_again)
+    monkeypatch.setattr(tilth.plan, "_measure", measured_again)
     again = pipeline.run(ds, cache_dir=tmp_path, order="planned")
     assert all(record.cached for record in again.report.steps)
     assert again.dataset.column_names == ["text", "other", "length"]

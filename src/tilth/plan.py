@@ -3,7 +3,8 @@
 Two steps may swap when neither touches what the other writes; two filters always may. Every order that keeps the
 pairs that may not swap is then reachable by swaps of neighbours, so it gives the same rows. Among those orders the
 cheapest is found exactly, by dynamic programming over sets of steps, with costs and selectivities measured on a sample
-and taken as independent. A step that needs all rows is never crossed; what crossing it would save is listed as an option.
+and taken as independent. A step that needs all rows is never crossed; what crossing it would save is listed as an
+option.
 
 Moving a filter can change which of two filters is named for a row that both would drop, never whether it is dropped.
 """
@@ -12,14 +13,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 
-from tilth.step import EVERY_COLUMN, DatasetStep, FilterStep, Step
-from tilth.trial import rehearse, sample_of
+from tilth.report.shown import number, percent, seconds, shortened, visible
+from tilth.report.table import STEP_CELLS, Column, Lines, as_text, clip
+from tilth.step import EVERY_COLUMN, DatasetStep, FilterStep, MapStep, Step, with_columns
+from tilth.text.threads import threads
+from tilth.trial import sample_of
+
+T = TypeVar("T")
 
 _EXACT = 14
 """Up to this many steps side by side the best order is found exactly; beyond, step by step."""
@@ -83,14 +93,10 @@ class Plan:
         return 1 - self.seconds_planned / self.seconds_written if self.seconds_written else 0.0
 
     def __str__(self) -> str:
-        from tilth.report import as_text
-
         return as_text(self)
 
-    def __rich__(self) -> object:
-        from tilth.report import plan_table
-
-        return plan_table(self)
+    def __rich__(self) -> Lines:
+        return _table(self)
 
 
 def make_plan(
@@ -114,17 +120,7 @@ def make_plan(
     kept = cache / f"plan-{_key(steps, ds)}.json" if cache is not None else None
     if kept is not None and kept.exists():
         return _from_json(kept.read_text())
-    sample = sample_of(ds, rows, seed)
-    rehearse(steps, names, sample.select(range(min(2, len(sample)))))
-    work, _ = rehearse(steps, names, sample)
-    measured = tuple(
-        Measured(
-            record.name,
-            record.seconds / record.rows_in if record.rows_in else 0.0,
-            record.rows_out / record.rows_in if record.rows_in else 1.0,
-        )
-        for record in work.ledger.steps
-    )
+    measured = _measure(steps, names, sample_of(ds, rows, seed))
     order = cheapest_order(steps, measured)
     plan = Plan(
         order,
@@ -174,6 +170,48 @@ def cheapest_order(steps: Sequence[Step], measured: Sequence[Measured]) -> list[
         else:
             block.append(place)
     return order + _cheapest_block(steps, measured, block)
+
+
+def _measure(steps: Sequence[Step], names: Sequence[str], sample: Dataset) -> tuple[Measured, ...]:
+    """What each step costs a row, and what share it keeps of the rows that reach it or that a filter beside it drops.
+
+    A map or a filter is measured on the whole sample, dropped rows and all: on what may come to it in another order, and
+    on enough rows to tell what one costs.
+    """
+    measured = []
+    table = sample.with_format("arrow")[:].combine_chunks()
+    alive = np.ones(table.num_rows, dtype=np.bool_)
+    for step, name in zip(steps, names, strict=True):
+        rows = table.num_rows
+        if isinstance(step, MapStep):
+            seconds, columns = _timed(lambda: step.columns_for(table))  # noqa: B023
+            table, kept = with_columns(table, columns), 1.0
+        elif isinstance(step, FilterStep):
+            seconds, verdict = _timed(lambda: step.verdict_for(table))  # noqa: B023
+            alive &= verdict.kept
+            kept = float(verdict.kept.mean()) if rows else 1.0
+        elif isinstance(step, DatasetStep):
+            ds = Dataset(table.filter(pa.array(alive)))
+            rows = len(ds)
+            seconds, outcome = _timed(lambda: step.run(ds))  # noqa: B023
+            kept = len(outcome.origin) / rows if rows else 1.0
+            if outcome.dataset is None:
+                alive[np.delete(np.flatnonzero(alive), outcome.origin)] = False
+            else:
+                table = outcome.dataset.with_format("arrow")[:].combine_chunks()
+                alive = np.ones(table.num_rows, dtype=np.bool_)
+        # Row-wise steps work on all threads, a step that needs all rows has its own.
+        side_by_side = 1 if isinstance(step, DatasetStep) else threads()
+        measured.append(Measured(name, seconds / rows / side_by_side if rows else 0.0, kept))
+    return tuple(measured)
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds of the second of two calls, since the first compiles and loads; and what it gave."""
+    work()
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
 
 
 def _cheapest_block(steps: Sequence[Step], measured: Sequence[Measured], block: list[int]) -> list[int]:
@@ -263,3 +301,38 @@ def _from_json(text: str) -> Plan:
     plan["steps"] = tuple(Measured(**step) for step in plan["steps"])
     plan["options"] = tuple(Option(**option) for option in plan["options"])
     return Plan(**plan)
+
+
+def _table(plan: Plan) -> Lines:
+    """The steps in the order to do them, with what each costs there."""
+    steps = [plan.steps[place] for place in plan.order]
+    alive, here = 1.0, []
+    for step in steps:
+        here.append(alive * step.seconds_per_row * plan.rows)
+        alive *= step.kept
+    moved = [f"was {place + 1}" if place != at else "" for at, place in enumerate(plan.order)]
+    columns = [
+        Column("", [str(at) for at in range(1, len(steps) + 1)], style="dim"),
+        Column("step", [clip(step.name, STEP_CELLS) for step in steps], left=True, style="bold"),
+        Column("", moved, left=True, style="dim"),
+        Column("per 1000 rows", [seconds(step.seconds_per_row * 1000) for step in steps]),
+        Column("kept", [percent(step.kept) for step in steps]),
+        Column("time here", [seconds(time) for time in here]),
+    ]
+    if plan.saving > 0 and any(moved):
+        verdict = [
+            f"about {seconds(plan.seconds_planned)} for {number(plan.rows)} rows",
+            f"instead of {seconds(plan.seconds_written)}:",
+            f"{percent(plan.saving)} saved,",
+            "the same rows",
+        ]
+    else:
+        verdict = [f"about {seconds(plan.seconds_planned)} for {number(plan.rows)} rows;", "no order is cheaper"]
+    footer = [("bold", verdict)]
+    for option in plan.options:
+        said = (
+            f"{clip(option.move, 40)} before {clip(option.before, 40)} would save {seconds(option.seconds)}, but it "
+            f"is not done by itself: {visible(shortened(option.changes, 1000))}."
+        )
+        footer.append(("dim", said.split(" ")))
+    return Lines(columns, [{}] * len(steps), [""] * len(steps), None, footer)

@@ -18,6 +18,8 @@ from datasets import Dataset
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from tilth.ledger import StepRecord
+from tilth.report.shown import number, percent, seconds
+from tilth.report.table import STEP_CELLS, Column, Lines, as_text, clip, counts, interval
 from tilth.run import Run
 from tilth.step import DatasetStep, Step
 
@@ -63,14 +65,10 @@ class Trial:
         return sum(step.seconds for step in self.steps)
 
     def __str__(self) -> str:
-        from tilth.report import as_text
-
         return as_text(self)
 
-    def __rich__(self) -> object:
-        from tilth.report import trial_table
-
-        return trial_table(self)
+    def __rich__(self) -> Lines:
+        return _table(self)
 
 
 def make_trial(steps: Sequence[Step], names: Sequence[str], ds: Dataset, rows: int, seed: int) -> Trial:
@@ -131,3 +129,25 @@ def wilson(hits: int, of: int) -> tuple[float, float, float]:
     half = _Z95 * sqrt(share * (1 - share) / of + z2 / (4 * of * of)) / (1 + z2 / of)
     # Rounding must not put the share itself outside.
     return share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
+
+
+def _table(trial: Trial) -> Lines:
+    """What a sample says: shares with their intervals, and the time that all rows would take."""
+    records = [step.record for step in trial.steps]
+    columns = [
+        Column("step", [clip(record.name, STEP_CELLS) for record in records], left=True, style="bold"),
+        Column("kind", [clip(record.kind, 12) for record in records], left=True, style="dim", leaves=2),
+        Column("tried", [number(record.rows_in) for record in records]),
+        Column("kept", [percent(step.kept[0]) if step.kept else "?" for step in trial.steps]),
+        Column("95% between", [interval(step.kept) for step in trial.steps], style="dim", leaves=3),
+        Column("changed", [percent(step.changed) if step.changed else "·" for step in trial.steps]),
+        counts("dropped", [record.dropped_rows for record in records]),
+        Column("full run", [seconds(step.seconds) for step in trial.steps]),
+    ]
+    notes = ["" if step.kept else "depends on all rows: a sample cannot tell" for step in trial.steps]
+    came = [
+        f"{number(trial.rows)} of {number(trial.of)} rows tried,",
+        f"{number(len(trial.sample))} came through;",
+        f"all rows would take about {seconds(trial.seconds)}",
+    ]
+    return Lines(columns, [record.dropped for record in records], notes, None, [("bold", came)])

@@ -14,13 +14,13 @@ from markdown_it import MarkdownIt
 
 import tilth
 from tests.hub.acts import made
-from tilth._shown import visible
 from tilth.errors import ArgumentError, PublishError
 from tilth.hub.layout import Part, metadata, parts_of, split_name
 from tilth.hub.readme import BEGIN, END, merged_card
 from tilth.ledger import StepRecord
 from tilth.parquet import write_parquet
 from tilth.report import Report
+from tilth.report.shown import visible
 
 SMALL = made({"text": ["a b", "c"]}, {"text": ["d"]})
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])

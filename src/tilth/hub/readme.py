@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from tilth._shown import percent, visible
 from tilth.errors import ArgumentError, PublishError
 from tilth.hub.layout import CuratedLike, Part, check_curated, metadata, parts_of
 from tilth.ledger import StepRecord
 from tilth.report import Report
+from tilth.report.shown import percent, visible
 
 BEGIN = "<!-- tilth:begin -->"
 END = "<!-- tilth:end -->"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth._shown import (
+from tilth.report.shown import (
     FIXED,
     THIN,
     diff_html,

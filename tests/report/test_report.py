@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from tilth._page import fragment, page
-from tilth._pictures import funnel, histogram, median
-from tilth._shown import FIXED, MARKS, THIN, number
 from tilth.errors import ArgumentError
 from tilth.ledger import Example, StepRecord
 from tilth.plan import Measured, Option, Plan
-from tilth.report import Lengths, Report, as_text
+from tilth.report import Lengths, Report
+from tilth.report.page import fragment, page
+from tilth.report.pictures import funnel, histogram, median
+from tilth.report.shown import FIXED, MARKS, THIN, number
+from tilth.report.table import as_text
 from tilth.trial import Trial, TrialStep
 
 EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
