@@ -175,8 +175,8 @@ def cheapest_order(steps: Sequence[Step], measured: Sequence[Measured]) -> list[
 def _measure(steps: Sequence[Step], names: Sequence[str], sample: Dataset) -> tuple[Measured, ...]:
     """What each step costs a row, and what share it keeps of the rows that reach it or that a filter beside it drops.
 
-    A map or a filter is measured on the whole sample, dropped rows and all: on what may come to it in another order, and
-    on enough rows to tell what one costs.
+    A map or a filter is measured on the whole sample, dropped rows and all: on what may come to it in another order,
+    and on enough rows to tell what one costs.
     """
     measured = []
     table = sample.with_format("arrow")[:].combine_chunks()
