@@ -115,7 +115,7 @@ def test_a_swap_that_could_change_rows_is_an_option_and_never_done(tmp_path):
     assert [(option.move, option.before) for option in plan.options] == [("long", "FirstOfEach")]
     assert plan.options[0].seconds > 0
     assert "FirstOfEach" in str(plan)
-    assert "would no longer see" in str(plan)
+    assert "would no longer see" in " ".join(str(plan).split())
 
 
 def test_a_planned_run_keeps_its_order_when_it_runs_again(tmp_path, monkeypatch):
