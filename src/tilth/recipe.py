@@ -1,0 +1,491 @@
+"""A pipeline as a YAML file, and back.
+
+A recipe holds what differs from the defaults, in the order of the steps, and nothing that could run code. Reading goes
+through YAML nodes, so that every error names the file, the line, the step and the field. Scalars follow YAML 1.2
+(https://yaml.org/spec/1.2.2/): `no` is a word, `1e-5` is a number, `2024-01-01` is text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from enum import Enum
+from importlib import import_module
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+from tilth.catalog import ROOMS, Parameter, catalog, is_step, parameters
+from tilth.errors import MissingExtraError, RecipeError, TilthError
+from tilth.pipeline import Pipeline
+from tilth.sources import Source
+from tilth.step import Step
+
+FORMAT: Final = 1
+_TOP = ("tilth", "source", "steps")
+_ABSENT = "<not in this file: "
+_MOST_NODES = 100_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe file says.
+
+    Attributes:
+        pipeline: the steps.
+        source: the data to run them on, where the file names it.
+    """
+
+    pipeline: Pipeline
+    source: Source | None = None
+
+
+def load(path: str | Path, extra: Iterable[type[Step]] = ()) -> Recipe:
+    """Read a recipe file; see `loads`."""
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        names = [entry.name for entry in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        close = get_close_matches(path.name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {path.parent / close[0]}?" if close else ""
+        raise RecipeError(f"{path}: there is no such recipe.{hint}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: byte {error.start} is not UTF-8, so this is no recipe.") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: it cannot be read ({error.strerror}).") from None
+    return loads(text, str(path), extra)
+
+
+def loads(text: str, file: str = "recipe", extra: Iterable[type[Step]] = ()) -> Recipe:
+    """The pipeline and the source that the text of a recipe describes.
+
+    Args:
+        text: the YAML.
+        file: what errors call it.
+        extra: step classes of your own, which the recipe names by their class name.
+
+    Raises:
+        RecipeError: it says something that cannot be run.
+        MissingExtraError: a step needs a package that is not installed.
+
+    Example:
+        >>> from tilth import recipe
+        >>> text = '''
+        ... tilth: 1
+        ... steps:
+        ...   - filters.WordCount: {column: instruction, min: 3}
+        ... '''
+        >>> recipe.loads(text).pipeline.names
+        ('WordCount',)
+    """
+    own = {step.__name__: step for step in extra}
+    place = _Place(file)
+    root = _compose(text, place)
+    top = _mapping(root, place, "a recipe", _TOP)
+    if "tilth" not in top:
+        raise place.error(f"the format is missing; begin the file with 'tilth: {FORMAT}'.")
+    where = place.at(top["tilth"]).of(field="tilth")
+    found = _value(top["tilth"], where)
+    if found != FORMAT or isinstance(found, bool):
+        raise where.error(f"format {found!r} is unknown; this version of tilth reads format {FORMAT}.")
+    source = _source(top["source"], place) if "source" in top else None
+    if "steps" not in top:
+        raise place.error("no steps; list them under 'steps:'.")
+    listed = top["steps"]
+    if not isinstance(listed, yaml.SequenceNode) or not listed.value:
+        raise (
+            place.at(listed).of(field="steps").error("it must be a list of one step or more, each on a line with '-'.")
+        )
+    steps: list[Step | tuple[str, Step]] = []
+    given: dict[str, int] = {}
+    for number, node in enumerate(listed.value, start=1):
+        name, step, where = _step(node, place.at(node).of(step=f"step {number}"), own)
+        if name is not None and name in given:
+            raise where.of(field="name").error(f"{name!r} is already the name of step {given[name]}.")
+        if name is not None:
+            given[name] = number
+        steps.append(step if name is None else (name, step))
+    try:
+        return Recipe(Pipeline(*steps), source)
+    except TilthError as error:
+        raise place.at(listed).error(str(error)) from None
+
+
+def dumps(pipeline: Pipeline, source: str | Source | None = None, *, lossy: bool = False) -> str:
+    """A pipeline as the text of a recipe, with only those fields that differ from their defaults.
+
+    A value that YAML cannot hold is written as the `source` or the `name_or_path` that it knows itself by.
+
+    Args:
+        pipeline: what to write.
+        source: the data it runs on.
+        lossy: write a remark in place of a value that has neither, instead of raising. `loads` refuses such a file at
+            that line.
+
+    Raises:
+        RecipeError: a value cannot be written.
+
+    Example:
+        >>> from tilth import Pipeline, recipe
+        >>> from tilth.filters import WordCount
+        >>> print(recipe.dumps(Pipeline(WordCount("text", min=3))))
+        tilth: 1
+        steps:
+        - filters.WordCount: {column: text, min: 3}
+        <BLANKLINE>
+    """
+    document: dict[str, Any] = {"tilth": FORMAT}
+    if isinstance(source, Source):
+        fields = {key: value for key, value in dataclasses.asdict(source).items() if value is not None}
+        document["source"] = fields if len(fields) > 1 else source.path
+    elif source is not None:
+        document["source"] = str(source)
+    names = _names_to_write(pipeline)
+    document["steps"] = [
+        _written_step(step, lossy) | ({"name": name} if name else {})
+        for step, name in zip(pipeline.steps, names, strict=True)
+    ]
+    return yaml.dump(document, Dumper=_Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=116)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a recipe we are, for the error."""
+
+    file: str
+    line: int | None = None
+    step: str | None = None
+    field: str | None = None
+
+    def at(self, node: yaml.Node) -> _Place:
+        return replace(self, line=node.start_mark.line + 1)
+
+    def of(self, **parts: str) -> _Place:
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> RecipeError:
+        parts = [
+            self.file,
+            self.line and f"line {self.line}",
+            self.step,
+            self.field and f"field {self.field!r}",
+        ]
+        return RecipeError(f"{', '.join(part for part in parts if part)}: {message}")
+
+
+_NUMBERS = {
+    "tag:yaml.org,2002:null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    "tag:yaml.org,2002:bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9_]*)$", list("-+0123456789")),
+    "tag:yaml.org,2002:float": (
+        r"^(?:[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))"
+        r"|\.(?:nan|NaN|NAN))$",
+        list("-+.0123456789"),
+    ),
+}
+
+
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    table: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for tag, (pattern, firsts) in _NUMBERS.items():
+        for first in firsts:
+            table.setdefault(first, []).append((tag, re.compile(pattern)))
+    return table
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = _resolvers()
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers = _resolvers()
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # Within single quotes the three line breaks of Unicode would be folded to spaces.
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _compose(text: str, place: _Place) -> yaml.Node:
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = replace(place, line=mark.line + 1) if mark else place
+        raise where.error(f"not YAML: {error.problem or error.context}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise replace(place, line=line).error(f"not YAML: the character {error.character!r} is not text.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise place.error(f"not YAML: {' '.join(str(error).split())}.") from None
+    except RecursionError:
+        raise place.error("it is nested too deep to be a recipe.") from None
+    if root is None:
+        raise place.error("the file is empty.")
+    _check_nodes(root, place)
+    return root
+
+
+def _check_nodes(root: yaml.Node, place: _Place) -> None:
+    """Refuse what a recipe never needs and a reader would stumble over: tags, endless aliases, keys that come twice."""
+    seen = 0
+    waiting: list[tuple[yaml.Node, frozenset[int]]] = [(root, frozenset())]
+    while waiting:
+        node, above = waiting.pop()
+        seen += 1
+        if id(node) in above or seen > _MOST_NODES:
+            raise place.at(node).error("it refers to itself, or repeats itself without end.")
+        if not str(node.tag).startswith("tag:yaml.org,2002:") or str(node.tag).split(":")[-1] not in _PLAIN_TAGS:
+            raise place.at(node).error(f"the tag {node.tag!r} is not allowed; write a plain value.")
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(child, above | {id(node)}) for child in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [(child, above | {id(node)}) for pair in node.value for child in pair]
+            lines: dict[str, int] = {}
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise place.at(key).error("a key must be a word.")
+                if key.value in lines:
+                    raise place.at(key).error(f"the key {key.value!r} is already on line {lines[key.value]}.")
+                lines[key.value] = key.start_mark.line + 1
+
+
+_PLAIN_TAGS = frozenset({"null", "bool", "int", "float", "str", "seq", "map"})
+
+
+def _mapping(node: yaml.Node, place: _Place, what: str, allowed: Iterable[str]) -> dict[str, yaml.Node]:
+    allowed = tuple(allowed)
+    if not isinstance(node, yaml.MappingNode):
+        raise place.at(node).error(f"{what} must be a mapping with the keys {_listed(allowed)}.")
+    for key, _ in node.value:
+        if key.value not in allowed:
+            close = get_close_matches(key.value, allowed, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise place.at(key).error(f"{what} has no key {key.value!r}; it has {_listed(allowed)}.{hint}")
+    return {key.value: value for key, value in node.value}
+
+
+def _value(node: yaml.Node, place: _Place) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(child, place) for child in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: _value(child, place) for key, child in node.value}
+    try:
+        value = yaml.SafeLoader("").construct_object(node)
+    except (ValueError, yaml.YAMLError):
+        raise place.at(node).error(f"{node.value!r} is not a value of its type.") from None
+    if isinstance(value, str) and value.startswith(_ABSENT):
+        raise place.at(node).error(
+            f"this value could not be written to the file ({value[len(_ABSENT) :].rstrip('>')}); "
+            f"put the path or the name of it here, or build the pipeline in Python."
+        )
+    return value
+
+
+def _source(node: yaml.Node, place: _Place) -> Source:
+    where = place.at(node).of(field="source")
+    if isinstance(node, yaml.MappingNode):
+        fields = _mapping(node, where, "source", ("path", "split", "name"))
+        values = {key: _value(value, where) for key, value in fields.items()}
+        if "path" not in values:
+            raise where.error("the path is missing; write source: {path: data.jsonl, split: train}.")
+    else:
+        values = {"path": _value(node, where)}
+    for key, value in values.items():
+        if not isinstance(value, str) or not value:
+            raise where.error(f"{key} is {value!r}, but it must be text.")
+    return Source(**values)
+
+
+def _step(node: yaml.Node, place: _Place, own: Mapping[str, type[Step]]) -> tuple[str | None, Step, _Place]:
+    """The name, the step and the place of one item of the list."""
+    name = None
+    fields: yaml.Node | None = None
+    if isinstance(node, yaml.ScalarNode):
+        key = node.value
+    elif isinstance(node, yaml.MappingNode):
+        steps = [(key, value) for key, value in node.value if key.value != "name"]
+        if not steps:
+            raise place.error("the step is missing; write '- filters.WordCount: {column: text}'.")
+        key, fields = steps[0][0].value, steps[0][1]
+        if len(steps) > 1:
+            raise place.at(steps[1][0]).error(
+                f"the key {steps[1][0].value!r} stands beside {key}; indent it below {key} if it is one of its fields, "
+                f"or begin it with '-' if it is a step."
+            )
+        for label, value in node.value:
+            if label.value == "name":
+                name = _value(value, place.at(value))
+                if not isinstance(name, str):
+                    raise place.at(value).of(field="name").error(f"{name!r} is not text.")
+    else:
+        raise place.error("a step must be written as '- filters.WordCount: {column: text}'.")
+    place = place.of(step=f"{place.step} ({key})")
+    return name, _built(_class(key, place, own), fields, place, own), place
+
+
+def _class(key: str, place: _Place, own: Mapping[str, type[Step]]) -> type[Step]:
+    if key in own:
+        return own[key]
+    room, _, name = key.partition(".")
+    if room in ROOMS and re.fullmatch(r"[A-Za-z]\w*", name):
+        try:
+            module: ModuleType | None = import_module(f"tilth.{room}")
+        except ModuleNotFoundError:
+            module = None
+        found = getattr(module, name, None) if name in getattr(module, "__all__", ()) else None
+        if is_step(found):
+            return found
+    known = [*catalog(), *own]
+    by_class = {full.rpartition(".")[2].lower(): full for full in known}
+    close = by_class.get(key.rpartition(".")[2].lower()) or next(
+        iter(get_close_matches(key, known, n=1, cutoff=0.5)), None
+    )
+    hint = f"Did you mean {close}?" if close else "See all of them with: tilth steps"
+    raise place.error(f"there is no such step. {hint}")
+
+
+def _built(step: type[Step], fields: yaml.Node | None, place: _Place, own: Mapping[str, type[Step]]) -> Step:
+    known = {parameter.name: parameter for parameter in parameters(step)}
+    given: dict[str, yaml.Node] = {}
+    if fields is not None and not (isinstance(fields, yaml.ScalarNode) and fields.tag.endswith(":null")):
+        if not isinstance(fields, yaml.MappingNode):
+            raise place.at(fields).error(
+                f"give its fields as a mapping: {{{', '.join(f'{key}: ...' for key in known)}}}."
+            )
+        for key, value in fields.value:
+            if key.value not in known:
+                close = get_close_matches(key.value, known, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                where = place.at(key).of(field=key.value)
+                raise where.error(f"there is no such field; {step.__name__} has {_listed(known) or 'none'}.{hint}")
+            given[key.value] = value
+    for name, parameter in known.items():
+        if parameter.required and name not in given:
+            raise place.error(f"the field {name!r} is missing.")
+    positional: tuple[Any, ...] = ()
+    named: dict[str, Any] = {}
+    for name, node in given.items():
+        value = _argument(known[name], node, place.at(node).of(field=name), own)
+        if known[name].listed:
+            positional = value
+        else:
+            named[name] = value
+    try:
+        return step(*positional, **named)
+    except MissingExtraError:
+        raise
+    except (TilthError, TypeError, ValueError) as error:
+        # `require` writes field=value, and names the field at fault before any other.
+        blamed = next((name for name in re.findall(r"\b(\w+)(?:\[\d+\])?=", str(error)) if name in given), None)
+        where = place.at(given[blamed]).of(field=blamed) if blamed else place
+        raise where.error(str(error)) from None
+
+
+def _argument(parameter: Parameter, node: yaml.Node, place: _Place, own: Mapping[str, type[Step]]) -> Any:
+    if isinstance(parameter.hint, type) and issubclass(parameter.hint, Step):
+        return _step(node, place, own)[1]
+    value = _value(node, place)
+    if parameter.listed and not isinstance(value, list):
+        value = [value]
+    return _frozen(_typed(value, parameter, place))
+
+
+def _typed(value: Any, parameter: Parameter, place: _Place) -> Any:
+    """`value` as the field's type, judged as strictly as JSON allows; what pydantic cannot judge is let through."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    if parameter.hint is None:
+        return value
+    try:
+        adapter = TypeAdapter(parameter.hint, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+        return adapter.validate_json(json.dumps(value))
+    except ValidationError as error:
+        # What is no plain type can only be judged on the object itself, which the step does.
+        reasons = dict.fromkeys(detail["msg"] for detail in error.errors() if detail["type"] != "needs_python_object")
+        if not reasons:
+            return value
+        wanted = f"a list of {parameter.written}" if parameter.listed else parameter.written
+        raise place.error(f"{value!r} does not fit {wanted}: {'; '.join(reasons)}.") from None
+    except Exception:
+        return value
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, because the fields of a step are compared and hashed."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _names_to_write(pipeline: Pipeline) -> list[str | None]:
+    """For each step its name, or None where the pipeline would give it the same one by itself."""
+    plain = Pipeline(*pipeline.steps).names
+    names = [name if name != default else None for name, default in zip(pipeline.names, plain, strict=True)]
+    steps = [step if name is None else (name, step) for name, step in zip(names, pipeline.steps, strict=True)]
+    return names if Pipeline(*steps).names == pipeline.names else list(pipeline.names)
+
+
+def _written_step(step: Step, lossy: bool) -> dict[str, Any]:
+    kind = type(step)
+    known = {value: key for key, value in catalog().items()}
+    key = known.get(kind, kind.__name__)
+    fields: dict[str, Any] = {}
+    for parameter in parameters(kind):
+        value = getattr(step, parameter.name)
+        if parameter.required or parameter.listed or not _same(value, parameter.default):
+            fields[parameter.name] = _plain(value, f"{key}.{parameter.name}", lossy)
+    return {key: fields} if fields else {key: None}
+
+
+def _same(value: Any, default: Any) -> bool:
+    try:
+        return bool(value == default) and isinstance(value, bool) == isinstance(default, bool)
+    except (TypeError, ValueError):
+        return False
+
+
+def _plain(value: Any, where: str, lossy: bool) -> Any:
+    """A field's value in terms of YAML."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Step):
+        return _written_step(value, lossy)
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if isinstance(value, set | frozenset):
+        return [_plain(item, where, lossy) for item in sorted(value, key=str)]
+    if isinstance(value, list | tuple):
+        return [_plain(item, where, lossy) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, where, lossy) for key, item in value.items()}
+    for known in ("source", "name_or_path"):
+        named = getattr(value, known, None)
+        if isinstance(named, str) and named:
+            return named
+    if lossy:
+        return f"{_ABSENT}{where}, a {type(value).__name__}>"
+    raise RecipeError(
+        f"{where} holds a {type(value).__name__}, which a recipe cannot hold; give the step a path or a name instead."
+    )
