@@ -45,9 +45,8 @@ def main() -> None:
     for kind in ("anonymous_mb", "resident_mb"):
         print(f"{kind}: 4x over 1x = {four[kind] / one[kind]:.2f}")
     keys = (four["rows"] - one["rows"]) * one["key_bytes_per_row"] / 1e6
-    print(
-        f"apart from {one['key_bytes_per_row']} bytes of keys a row: {(four['anonymous_mb'] - keys) / one['anonymous_mb']:.2f}"
-    )
+    apart = (four["anonymous_mb"] - keys) / one["anonymous_mb"]
+    print(f"apart from {one['key_bytes_per_row']} bytes of keys a row: {apart:.2f}")
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
     chosen.json.write_text(json.dumps(results, indent=1))
 

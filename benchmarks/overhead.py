@@ -1,4 +1,4 @@
-"""What a pipeline costs beyond its steps: `Pipeline.run` beside the same steps applied one after another, and the ledger.
+"""What a pipeline costs beyond its steps: `Pipeline.run` beside the same steps applied in turn, and the ledger.
 
 python benchmarks/overhead.py [--rows 100000]
 """

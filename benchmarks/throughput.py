@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py [--rows N] [--peers PYTHON] [--json FILE]
 
-The peer and the plain Python run on fewer rows of the same corpus, since they are slower; speeds are per second, so they
-compare. `--peers` is an interpreter that has the peers (`make peers`); without one its columns stay empty.
+The peer and the plain Python run on fewer rows of the same corpus, since they are slower; speeds are per second, so
+they compare. `--peers` is an interpreter that has the peers (`make peers`); without one its columns stay empty.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from tilth.chat import ApplyTemplate, ToMessages
 from tilth.clean import Normalize, StripHtml
 from tilth.dedup import Decontaminate, Exact, MinHash
 from tilth.filters import GopherQuality, WordCount
-from tilth.frame import apply
 from tilth.step import Step
 from tilth.text.threads import set_threads
 
@@ -166,11 +165,11 @@ def measure(case: Case, chosen: argparse.Namespace, folder: Path) -> dict[str, A
     ds = case.prepare(Dataset(texts(path, chosen.rows), fingerprint=case.corpus))
     step = case.step(ds)
     size = ds.data.nbytes / 1e6
-    apply(step, ds.select(range(min(200, len(ds)))))
+    step.apply(ds.select(range(min(200, len(ds)))))
     result: dict[str, Any] = {"step": case.name, "corpus": case.corpus, "rows": len(ds), "mb": round(size, 1)}
     for threads in (1, 2):
         set_threads(threads)
-        seconds = statistics.median(timed(lambda: apply(step, ds)) for _ in range(RUNS))
+        seconds = statistics.median(timed(lambda: step.apply(ds)) for _ in range(RUNS))
         result[f"mb_s_{threads}"] = round(size / seconds, 1)
         result[f"rows_s_{threads}"] = round(len(ds) / seconds)
     set_threads(None)

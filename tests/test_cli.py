@@ -146,7 +146,7 @@ def test_an_interrupt_is_told_in_one_line(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tilth.Pipeline, "run", interrupt)
-    assert "goes on where it was" in refused("run", "recipe.yaml")
+    assert "again to go on" in refused("run", "recipe.yaml")
 
 
 @pytest.mark.parametrize(

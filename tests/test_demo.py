@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, Value, config
 
-from tilth import demo, recipe, sources
+from tilth import demo, docstrings, recipe, sources
 from tilth.chat import Layout
 from tilth.errors import ArgumentError, SourceError
 
@@ -47,7 +47,7 @@ x = """not a docstring"""
 
 
 def test_every_documented_object_is_found_with_its_signature():
-    found = [(e.kind, e.path, e.signature, e.text) for e in demo._documented(ast.parse(CODE), "m")]
+    found = [(e.kind, e.path, e.signature, e.text) for e in docstrings.documented(ast.parse(CODE), "m")]
     assert found == [
         ("module", "m", "", "About the module."),
         ("function", "m.windows", "windows(path: str) -> str", "Only there."),
@@ -73,33 +73,33 @@ def test_every_documented_object_is_found_with_its_signature():
     ],
 )
 def test_modules_are_named_as_they_are_imported(path, module):
-    assert demo._module_name(Path(path).parts) == module
+    assert docstrings.module_name(Path(path).parts) == module
 
 
 @pytest.mark.parametrize("content", [b"def f(:\n '''x'''", b"'''\xff'''", b"'''\x00'''", b"''''''" + b"(" * 3000])
 def test_a_file_that_is_no_python_gives_no_rows(tmp_path, content):
     (tmp_path / "bad.py").write_bytes(content)
-    assert list(demo._rows_of_file(tmp_path / "bad.py", "bad", "p", "MIT")) == []
-    assert list(demo._rows_of_file(tmp_path / "absent.py", "bad", "p", "MIT")) == []
+    assert list(docstrings.rows_of_file(tmp_path / "bad.py", "bad", "p", "MIT")) == []
+    assert list(docstrings.rows_of_file(tmp_path / "absent.py", "bad", "p", "MIT")) == []
 
 
 def test_an_escaped_surrogate_becomes_text(tmp_path):
     (tmp_path / "odd.py").write_text('def f():\n    """A lone \\udc80 surrogate."""\n')
-    (row,) = demo._rows_of_file(tmp_path / "odd.py", "odd", "p", "MIT")
+    (row,) = docstrings.rows_of_file(tmp_path / "odd.py", "odd", "p", "MIT")
     assert row["answer"] == "A lone ? surrogate."
 
 
 def test_the_rows_are_text_in_a_file_and_the_same_every_time(tmp_path, monkeypatch):
     first = demo.build(400, tmp_path / "a")
     again = demo.build(400, tmp_path / "b")
-    assert first.column_names == list(demo.COLUMNS)
-    assert first.features == {name: Value("string") for name in demo.COLUMNS}
+    assert first.column_names == list(docstrings.COLUMNS)
+    assert first.features == {name: Value("string") for name in docstrings.COLUMNS}
     assert len(first) == 400
     assert first.cache_files
     assert first.to_list() == again.to_list()
-    assert all(row["question"] and row["answer"] and row["licence"] and row["kind"] in demo._ASK for row in first)
+    assert all(row["question"] and row["answer"] and row["licence"] and row["kind"] in docstrings._ASK for row in first)
     assert any("`" in row["question"] for row in first)
-    monkeypatch.setattr(demo, "_rows", None)
+    monkeypatch.setattr(docstrings, "rows", None)
     assert len(demo.build(400, tmp_path / "a")) == 400
 
 
@@ -145,29 +145,44 @@ def test_columns_that_say_nothing_are_refused(row):
         demo.layout(Dataset.from_list([row]))
 
 
-def test_what_is_held_out_is_small_and_not_kept():
-    ds = Dataset.from_dict({"module": [f"m{n // 10}" for n in range(3000)], "n": list(range(3000))})
-    rest, held = demo._hold_out(ds, "module")
-    assert not set(rest["module"][:]) & set(held["module"][:])
-    assert sorted([*rest["n"][:], *held["n"][:]]) == list(range(3000))
+def test_what_is_held_out_is_small_long_enough_and_not_kept():
+    words = "one two three four five six seven"
+    texts = [words if n % 3 else f"{words} eight" for n in range(9000)]
+    ds = Dataset.from_dict({"module": [f"m{n // 10}" for n in range(9000)], "n": range(9000), "text": texts})
+    rest, held = demo._hold_out(ds, "text", "module")
+    assert sorted([*rest["n"][:], *held["n"][:]]) == list(range(9000))
     assert 0 < len(held) < 200
-    rest, held = demo._hold_out(ds)
+    assert all(n % 3 == 0 for n in held["n"])
+    assert len(set(held["module"][:])) < 60
+    rest, held = demo._hold_out(ds, "text")
     assert len(held) == 60
-    assert sorted([*rest["n"][:], *held["n"][:]]) == list(range(3000))
-    assert demo._hold_out(ds.select(range(20)))[1] is None
+    assert all(n % 3 == 0 for n in held["n"])
+    assert sorted([*rest["n"][:], *held["n"][:]]) == list(range(9000))
+    assert demo._hold_out(ds.select(range(40)), "text")[1] is None
+    assert demo._hold_out(ds.select([]), "text")[1] is None
 
 
-def test_the_documentation_becomes_conversations(tmp_path):
-    curated = demo.main(out="out", rows=1500)
-    ds = sources.load("out")
-    assert len(ds) == len(curated.dataset)
-    assert 0 < len(ds) < 1500
-    assert {"messages", "text"} <= set(ds.column_names)
-    assert [message["role"] for message in ds[0]["messages"]][-2:] == ["user", "assistant"]
-    assert ds[0]["question"] in ds[0]["text"]
-    assert "<|im_start|>assistant" in ds[0]["text"]
-    assert curated.report.rows_in == len(ds) + len(curated.rejected)
-    with pytest.raises(ArgumentError, match="not empty"):
+def test_html_goes_where_most_of_the_data_has_it_and_stays_where_it_may_be_code(capsys):
+    page = [f"<p>The {n}th answer is &quot;{n * n}&quot;, as you may see.</p>" for n in range(40)]
+    code = [f"The {n}th answer is {n * n}, as you may see." for n in range(39)] + ["<ul><li>one</li></ul>"]
+    for answers, expected in ((page, 'The 7th answer is "49", as you may see.'), (code, "<ul><li>one</li></ul>")):
+        rows = Dataset.from_dict({"question": [f"What is answer {n}?" for n in range(40)], "answer": answers})
+        rows.to_json("rows.jsonl")
+        assert expected in demo.main("rows.jsonl", "out", overwrite=True).dataset["answer"][:]
+    assert "HTML in 2.5% of 'answer': left as it is" in capsys.readouterr().out
+
+
+def test_the_recipe_of_the_demo_runs_again():
+    curated = demo.main(out="out", rows=6000)
+    held_out = sources.load("out-held-out.parquet")
+    assert not set(held_out["object"][:]) & set(curated.dataset["object"][:])
+    again = recipe.load("out/recipe.yaml").pipeline
+    assert [step.fingerprint for step in again.steps] == [step.fingerprint for step in curated.pipeline.steps]
+
+
+def test_a_file_that_is_in_the_way_is_left_alone(tmp_path):
+    (tmp_path / "out-held-out.parquet").write_text("mine")
+    with pytest.raises(ArgumentError, match="held-out"):
         demo.main(out="out", rows=10)
 
 

@@ -30,7 +30,7 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             if (ctx.obj or {}).get("debug"):
                 raise
-            _complain("stopped. Run the same command again: it goes on where it was.")
+            _complain("stopped. The steps that were done are kept: run the same command again to go on.")
         raise typer.Exit(1)
 
 

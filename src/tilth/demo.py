@@ -7,17 +7,10 @@ the same to any data that a user names.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
-import platform
 import re
-import sysconfig
 import time
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +24,6 @@ if TYPE_CHECKING:
     from tilth.pipeline import Curated, Pipeline
     from tilth.step import Step
 
-VERSION = 1
-"""Raised when the same packages would give other rows."""
-COLUMNS = ("module", "object", "signature", "question", "answer", "licence", "kind")
 _PAIRS = (
     ("instruction", "output"),
     ("prompt", "completion"),
@@ -46,6 +36,8 @@ _PAIRS = (
 _TEXT_PARTS = ("instruction", "input", "output", "prompt", "completion")
 _DOCUMENTS = ("text", "content", "document", "body")
 _HELD_OUT = 50
+_MARKUP = re.compile(r"</[a-z][a-z0-9]*\s*>|<br\s*/?>|&(?:#\d+|#x[0-9a-f]+|amp|lt|gt|quot|nbsp);", re.IGNORECASE)
+_MOSTLY_MARKUP = 0.1
 _FUNCTION_WORDS = (
     "a",
     "an",
@@ -76,40 +68,6 @@ _WRITTEN = {
     "README.md": "the dataset card",
 }
 _BATCH = 2_000
-_NOT_API = frozenset({"test", "tests", "_tests", "idle_test", "site-packages", "dist-packages"})
-_LONGEST_SIGNATURE = 300
-_ASK = {
-    "function": (
-        "What does `{object}` do?",
-        "How do I use the function `{name}` of `{module}`?",
-        "Explain the Python function `{signature}` from `{module}`.",
-        "Write the documentation of `{signature}`.",
-        "In `{package}` I found `{object}`. What is it for, and what does it return?",
-    ),
-    "method": (
-        "What does the method `{object}` do?",
-        "How do I use `{object}` in `{package}`?",
-        "Explain the method `{signature}` of `{owner}`.",
-        "Write the documentation of the method `{signature}` in `{module}`.",
-        "When would I call `{object}`?",
-    ),
-    "class": (
-        "What is the class `{object}` for?",
-        "How do I use `{name}` from `{module}`?",
-        "Explain the class `{signature}` of the package `{package}`.",
-        "Describe `{object}` and its parameters.",
-    ),
-    "module": (
-        "What is the module `{module}` for?",
-        "Give an overview of `{module}`.",
-        "What do I find in the Python module `{module}`?",
-    ),
-    "package": (
-        "What is the Python package `{name}`?",
-        "Introduce the package `{name}` to someone who has never used it.",
-        "Show me the description of `{name}`.",
-    ),
-}
 
 
 def build(rows: int | None = None, folder: str | Path | None = None) -> Dataset:
@@ -123,25 +81,26 @@ def build(rows: int | None = None, folder: str | Path | None = None) -> Dataset:
         folder: where the file is kept, by default in the cache of `datasets`.
 
     Returns:
-        A dataset with the text columns `COLUMNS`; `answer` has the mark-up it was found with (reStructuredText,
-        Markdown, HTML).
+        A dataset with the text columns `module`, `object`, `signature`, `question`, `answer`, `licence` and `kind`;
+        an answer has the mark-up it was found with (reStructuredText, Markdown, HTML).
     """
     import pyarrow as pa
     from datasets import Dataset, config
 
+    from tilth import docstrings
     from tilth.frame import write_batches
 
-    schema = pa.schema([(name, pa.string()) for name in COLUMNS])
+    schema = pa.schema([(name, pa.string()) for name in docstrings.COLUMNS])
     folder = Path(folder) if folder is not None else Path(config.HF_DATASETS_CACHE) / "tilth" / "demo"
-    path = folder / f"docstrings-{_key(rows)}.arrow"
+    path = folder / f"{docstrings.key()}-{rows or 'all'}.arrow"
     if not path.exists():
-        found = islice(_rows(), rows)
+        found = islice(docstrings.rows(), rows)
         batches = iter(lambda: list(islice(found, _BATCH)), [])
         write_batches(path, schema, (pa.Table.from_pylist(batch, schema) for batch in batches))
     return Dataset.from_file(str(path))
 
 
-def pipeline(held_out: Dataset | None = None) -> Pipeline:
+def pipeline(held_out: Dataset | str | None = None) -> Pipeline:
     """What the demo does to the rows of `build`, from raw text to conversations.
 
     The defaults of `GopherQuality` are for web documents of 50 words and more in English prose. An answer may be one
@@ -149,7 +108,7 @@ def pipeline(held_out: Dataset | None = None) -> Pipeline:
     longer list of stop words is enough.
 
     Args:
-        held_out: rows that must not come back; by default none are looked for.
+        held_out: rows that must not come back, or the file that holds them; by default none are looked for.
     """
     from tilth import Pipeline, chat, clean, dedup, filters
 
@@ -180,19 +139,20 @@ def pipeline(held_out: Dataset | None = None) -> Pipeline:
     return Pipeline(*steps)
 
 
-def pipeline_for(found: Layout | str, held_out: Dataset | None = None) -> Pipeline:
+def pipeline_for(found: Layout | str, held_out: Dataset | str | None = None, *, markup: bool = False) -> Pipeline:
     """The same for data of any language and length: no bounds on words, and duplicates judged by all of a row.
 
     Args:
         found: where the text is, as `layout` gives it.
-        held_out: rows whose question must not come back; by default none are looked for.
+        held_out: rows whose question must not come back, or the file that holds them; by default none are looked for.
+        markup: take the text out of HTML. In an answer HTML may be what was asked for.
     """
     from tilth import Pipeline, chat, clean, dedup, filters
 
-    texts = [found] if isinstance(found, str) else [name for part, name in found.columns.items() if part in _TEXT_PARTS]
+    texts = _texts(found)
     steps: list[Step | tuple[str, Step]] = []
     if texts:
-        steps += [clean.Normalize(*texts), clean.StripHtml(texts[-1])]
+        steps += [clean.Normalize(*texts), *([clean.StripHtml(texts[-1])] if markup else [])]
         steps += [filters.WordCount(name) for name in dict.fromkeys((texts[0], texts[-1]))]
         # A list is a good answer, `#### 42` is how one benchmark ends, and prose is not all there is.
         plain = isinstance(found, str)
@@ -237,28 +197,42 @@ def main(
     from rich.console import Console
 
     from tilth import sources
-    from tilth.filters import WordCount
+    from tilth.errors import ArgumentError
     from tilth.outfolder import check_out, save
 
     console = Console()
     out = Path(out)
+    beside = out.with_name(f"{out.name}-held-out.parquet")
     check_out(out, overwrite)
+    if beside.exists() and not overwrite:
+        raise ArgumentError(f"{beside} is there already; choose another --out, or add --overwrite to replace it.")
     began = time.perf_counter()
     if source is None:
         console.print("Reading the documentation of the packages on this machine ...")
         ds = build(rows)
-        rest, held_out = _hold_out(ds, "module")
-        if held_out is not None:
-            # What is shorter is not looked for, because it occurs everywhere.
-            held_out = WordCount("answer", min=8).apply(held_out)
-        work = pipeline(held_out)
+        rest, held_out = _hold_out(ds, "answer", "module")
     else:
         ds = sources.load(source)
         ds = ds if rows is None else ds.select(range(min(rows, len(ds))))
-        rest, held_out = _hold_out(ds)
-        work = pipeline_for(layout(ds), held_out)
-    held = f"; {len(held_out):,} of them held out to decontaminate against" if held_out is not None else ""
-    console.print(f"{len(ds):,} rows in {time.perf_counter() - began:.1f} s{held}.")
+        found = layout(ds)
+        texts = _texts(found)
+        rest, held_out = _hold_out(ds, texts[0]) if texts else (ds, None)
+    console.print(f"{len(ds):,} rows in {time.perf_counter() - began:.1f} s.")
+    against = None
+    if held_out is not None:
+        # As a file, so that the recipe can name it.
+        held_out.to_parquet(beside)
+        against = str(beside)
+        console.print(f"{len(held_out):,} of them are held out in {beside}, to decontaminate against.", soft_wrap=True)
+    if source is None:
+        work = pipeline(against)
+    else:
+        share = _share_of_markup(ds, texts[-1]) if texts else 0.0
+        markup = share >= _MOSTLY_MARKUP
+        if share and not markup:
+            left = "left as it is, since it may be code; clean.StripHtml in a recipe takes it out"
+            console.print(f"HTML in {share:.1%} of {texts[-1]!r}: {left}.", soft_wrap=True)
+        work = pipeline_for(found, against, markup=markup)
     curated = work.run(rest)
     console.print(curated.report)
     began = time.perf_counter()
@@ -270,23 +244,45 @@ def main(
     return curated
 
 
-def _hold_out(ds: Dataset, by: str | None = None) -> tuple[Dataset, Dataset | None]:
+def _hold_out(ds: Dataset, column: str, by: str | None = None) -> tuple[Dataset, Dataset | None]:
     """`ds` without a small part, and that part: about 2% of the values of the column `by`, or of the rows.
 
-    By rows it is 2,000 of them at most, so that memory does not grow with the data, and none of fewer than 50.
+    Only rows with eight words or more in `column` are held out, because what is shorter occurs everywhere. By rows it
+    is 2,000 of them at most, so that memory does not grow with the data, and none of fewer than 50.
     """
+    from tilth.filters import WordCount
+    from tilth.frame import Frame
+
+    long = WordCount(column, min=8)
+    verdicts = Frame(ds).map_batches(lambda table, _: long.verdict_for(table).kept, [column])
+    held = np.concatenate([np.zeros(0, dtype=np.bool_), *verdicts])
     if by is not None:
         names = ds.select_columns([by]).with_format("arrow")[:][by].combine_chunks().dictionary_encode()
         digests = [hashlib.blake2b(name.encode(), digest_size=2).digest() for name in names.dictionary.to_pylist()]
         chosen = np.array([int.from_bytes(digest, "big") % _HELD_OUT == 0 for digest in digests], dtype=np.bool_)
-        held = chosen[names.indices.to_numpy()]
+        held &= chosen[names.indices.to_numpy()]
     else:
-        held = np.zeros(len(ds), dtype=np.bool_)
-        count = min(2_000, len(ds) // _HELD_OUT)
-        held[np.random.default_rng(0).choice(len(ds), count, replace=False)] = True
+        candidates = np.flatnonzero(held)
+        count = min(2_000, len(candidates) // _HELD_OUT)
+        held[:] = False
+        held[np.random.default_rng(0).choice(candidates, count, replace=False)] = True
     if not held.any() or held.all():
         return ds, None
     return ds.select(np.flatnonzero(~held)), ds.select(np.flatnonzero(held))
+
+
+def _share_of_markup(ds: Dataset, column: str) -> float:
+    """The share of up to 1,000 rows, evenly spread, whose text has HTML in it."""
+    places = np.unique(np.linspace(0, len(ds) - 1, min(1_000, len(ds)), dtype=np.int64))
+    texts = ds.select(places)[column][:]
+    return sum(text is not None and _MARKUP.search(text) is not None for text in texts) / max(1, len(texts))
+
+
+def _texts(found: Layout | str) -> list[str]:
+    """The text columns of a layout, the question first and the answer last; none for conversations."""
+    if isinstance(found, str):
+        return [found]
+    return [name for part, name in found.columns.items() if part in _TEXT_PARTS]
 
 
 def layout(ds: Dataset) -> Layout | str:
@@ -321,137 +317,3 @@ def layout(ds: Dataset) -> Layout | str:
             f"text. Rename a column, or write a recipe (tilth run)."
         )
     return named[0]
-
-
-def _key(rows: int | None) -> str:
-    installed = [f"{distribution.name} {distribution.version}" for distribution in _distributions()]
-    said = "\n".join([str(VERSION), platform.python_version(), str(rows), *installed])
-    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
-
-
-def _rows() -> Iterator[dict[str, str]]:
-    for path, module in _library_files():
-        yield from _rows_of_file(path, module, "python", "PSF-2.0")
-    for distribution in _distributions():
-        licence = _licence(distribution)
-        for path, module in _files(distribution):
-            yield from _rows_of_file(path, module, distribution.name, licence)
-        said = str(distribution.metadata.json.get("description", "")).strip()
-        if said and said != "UNKNOWN":
-            yield _row("package", "", distribution.name, "", said, distribution.name, licence)
-
-
-def _library_files() -> Iterator[tuple[Path, str]]:
-    root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(root.rglob("*.py")):
-        module = _module_name(path.relative_to(root).parts)
-        if module:
-            yield path, module
-
-
-def _distributions() -> list[metadata.Distribution]:
-    """What is installed, each once, by name."""
-    found: dict[str, metadata.Distribution] = {}
-    for distribution in metadata.distributions():
-        if distribution.metadata["Name"]:
-            found.setdefault(re.sub(r"[-_.]+", "-", distribution.name).lower(), distribution)
-    return [found[name] for name in sorted(found)]
-
-
-def _files(distribution: metadata.Distribution) -> Iterator[tuple[Path, str]]:
-    for file in sorted(distribution.files or [], key=str):
-        module = _module_name(file.parts) if file.suffix == ".py" else None
-        if module:
-            yield Path(str(distribution.locate_file(file))), module
-
-
-def _module_name(parts: tuple[str, ...]) -> str | None:
-    """`a.b` for `a/b.py` and `a/b/__init__.py`; None for tests, scripts and what cannot be imported by name."""
-    names = [*parts[:-1], parts[-1].removesuffix(".py")]
-    if _NOT_API.intersection(names) or not all(name.isidentifier() for name in names):
-        return None
-    return ".".join(names[:-1] if names[-1] == "__init__" and len(names) > 1 else names)
-
-
-def _licence(distribution: metadata.Distribution) -> str:
-    about = distribution.metadata.json
-    said = str(about.get("license_expression") or about.get("license") or "")
-    if said and len(said) < 60 and "\n" not in said:
-        return said
-    classified = [line for line in about.get("classifier") or [] if line.startswith("License ::")]
-    return classified[0].rpartition(" :: ")[2] if classified else "unknown"
-
-
-def _rows_of_file(path: Path, module: str, package: str, licence: str) -> Iterator[dict[str, str]]:
-    try:
-        source = path.read_bytes()
-    except OSError:
-        return
-    if b'"""' not in source and b"'''" not in source:
-        return
-    try:
-        with warnings.catch_warnings():
-            # Old code has escapes that today's parser warns of.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    for entry in _documented(tree, module):
-        yield _row(entry.kind, module, entry.path, entry.signature, entry.text, package, licence)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    kind: str
-    path: str
-    signature: str
-    text: str
-
-
-def _documented(tree: ast.Module, module: str) -> Iterator[_Entry]:
-    """The module and the objects in it that have a docstring, in the order of the file."""
-    text = ast.get_docstring(tree)
-    if text:
-        yield _Entry("module", module, "", text)
-    waiting: list[tuple[ast.AST, str, str]] = [(tree, module, "function")]
-    while waiting:
-        parent, owner, kind = waiting.pop()
-        inner: list[tuple[ast.AST, str, str]] = []
-        for node in _statements(parent):
-            path = f"{owner}.{node.name}"
-            text = ast.get_docstring(node)
-            if isinstance(node, ast.ClassDef):
-                inner.append((node, path, "method"))
-                if text:
-                    yield _Entry("class", path, _short(f"{node.name}({', '.join(map(ast.unparse, node.bases))})"), text)
-            elif text:
-                returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-                yield _Entry(kind, path, _short(f"{node.name}({ast.unparse(node.args)}){returns}"), text)
-        waiting += reversed(inner)
-
-
-def _statements(parent: ast.AST) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """The functions and classes of a body, also those that stand below an `if` or a `try`."""
-    for node in getattr(parent, "body", []):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
-        elif isinstance(node, ast.If | ast.Try):
-            yield from _statements(node)
-
-
-def _short(signature: str) -> str:
-    return signature if len(signature) <= _LONGEST_SIGNATURE else signature[:_LONGEST_SIGNATURE] + "..."
-
-
-def _row(kind: str, module: str, path: str, signature: str, text: str, package: str, licence: str) -> dict[str, str]:
-    ask = _ASK[kind]
-    choice = int.from_bytes(hashlib.blake2b(path.encode(), digest_size=2).digest(), "big") % len(ask)
-    owner, _, name = path.rpartition(".")
-    question = ask[choice].format(
-        object=path, name=name, owner=owner, module=module, package=package, signature=signature
-    )
-    # A docstring may hold an escaped surrogate, which no UTF-8 file can.
-    values = (module, path, signature, question, text, licence, kind)
-    return {
-        column: value.encode("utf-8", "replace").decode("utf-8") for column, value in zip(COLUMNS, values, strict=True)
-    }

@@ -10,23 +10,26 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TypeVar
+from uuid import uuid4
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from datasets import Dataset, is_caching_enabled
+from datasets import Dataset, Features, is_caching_enabled
 from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable, MemoryMappedTable, Table, concat_tables
 
-from tilth.step import DatasetStep, FilterStep, MapStep, Rows, Step, features_after
 from tilth.text.threads import ordered_map
 
 BATCH_BYTES = 8 * 2**20
 """About how much data one batch holds: enough to fill a vector unit, little enough to stay in cache and memory."""
 BATCH_ROWS = 16_384
 
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+
 R = TypeVar("R")
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class Frame:
             return self
         if len(rows) == 0:
             # Columns are laid out beside the whole dataset; where no row is left there is nothing to lie beside.
-            nothing = InMemoryTable(self.dataset.data.schema.empty_table())
+            nothing = InMemoryTable(no_rows(self.dataset.data.schema))
             return Frame(like(self.dataset, nothing, self.dataset._fingerprint))
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
 
@@ -65,6 +68,9 @@ class Frame:
 
     def read(self, columns: Sequence[str], lo: int, hi: int) -> pa.Table:
         """Rows `lo` to `hi` of those alive, in one chunk each column; zero-copy where they are next to each other."""
+        if not columns:
+            # Rows without columns still count.
+            return pa.table({"row": pa.nulls(hi - lo)}).select([])
         if self.dataset._indices is not None:
             rows = range(lo, hi) if self.rows is None else self.rows[lo:hi]
             return self.dataset.select_columns(list(columns)).with_format("arrow")[rows].combine_chunks()
@@ -84,11 +90,11 @@ class Frame:
 
     def take(self, column: str, rows: Rows) -> pa.Array:
         """The values of one column in these rows (ascending, counted within the frame), in one array."""
-        if self.dataset._indices is not None:
-            table = self.dataset.select_columns(column).with_format("arrow")[rows]
-            return pa.concat_arrays(table.column(0).chunks)
         rows = rows if self.rows is None else self.rows[rows]
         values = self.dataset.data.table.column(column)
+        if self.dataset._indices is not None and len(rows):
+            table = self.dataset.select_columns(column).with_format("arrow")[rows]
+            return pa.concat_arrays(table.column(0).chunks)
         # Chunk by chunk: one take over many chunks of `string` copies them all and can overflow its offsets.
         ends = np.cumsum([len(chunk) for chunk in values.chunks])
         bounds = np.concatenate([[0], np.searchsorted(rows, ends)])
@@ -139,37 +145,8 @@ class Frame:
             data = concat_tables(tables, axis=1).select(order)
         else:
             fields = [field for table in tables for field in table.schema]
-            data = InMemoryTable(pa.schema(fields).empty_table().select(order))
+            data = InMemoryTable(no_rows(pa.schema(fields)).select(order))
         return replace(self, dataset=like(self.dataset, data, fingerprint))
-
-
-def apply(step: Step, ds: Dataset) -> Dataset:
-    """`step` done to `ds`, as `Step.apply` promises.
-
-    Columns that are written go where `datasets` would cache them: to a file beside those of `ds`, or to memory.
-    """
-    step.check(ds.features.arrow_schema)
-    fingerprint = fingerprint_after(ds, step)
-    if isinstance(step, MapStep):
-        frame = Frame(ds.with_format(None) if ds._indices is None else materialised(ds))
-        made = frame.lay_over(_written(step, frame, fingerprint), fingerprint).dataset
-        return in_format_of(ds, made)
-    if isinstance(step, FilterStep):
-        frame = Frame.of(ds)
-        columns = step.columns_read(ds.column_names)
-        kept = [np.zeros(0, dtype=np.bool_), *frame.map_batches(lambda table, _: step.verdict_for(table).kept, columns)]
-        return _selected(ds, np.flatnonzero(np.concatenate(kept)), fingerprint)
-    if isinstance(step, DatasetStep):
-        outcome = step.run(ds)
-        if outcome.dataset is None:
-            return _selected(ds, outcome.origin, fingerprint)
-        return in_format_of(ds, like(ds, outcome.dataset.data, fingerprint))
-    raise TypeError(f"{step} is a Step but not a MapStep, a FilterStep or a DatasetStep, so nothing can run it.")
-
-
-def fingerprint_after(ds: Dataset, step: Step) -> str:
-    """The fingerprint of `ds` after `step`: the same in every process, so that caches are found again."""
-    return str(Hasher.hash([ds._fingerprint, step.fingerprint]))
 
 
 def like(ds: Dataset, data: Table, fingerprint: str) -> Dataset:
@@ -180,30 +157,43 @@ def like(ds: Dataset, data: Table, fingerprint: str) -> Dataset:
 
 
 def in_format_of(ds: Dataset, made: Dataset) -> Dataset:
-    """`made` in the format that the caller had set on `ds`."""
+    """`made` in the format that the caller had set on `ds`; columns that are not in `ds` are shown, as `map` does."""
     wanted = ds.format
-    columns = None if set(wanted["columns"]) == set(ds.column_names) else wanted["columns"]
-    return made.with_format(
+    hidden = set(ds.column_names) - set(wanted["columns"])
+    shown = made.with_format(
         wanted["type"],
-        columns=columns and [column for column in columns if column in made.column_names],
+        columns=[column for column in made.column_names if column not in hidden] if hidden else None,
         output_all_columns=wanted["output_all_columns"],
         **wanted["format_kwargs"],
     )
+    # How rows are shown is not part of what they are.
+    shown._fingerprint = made._fingerprint
+    return shown
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterator[pa.Table]) -> None:
     """Write tables to one Arrow stream file, which appears whole or not at all, also when killed or out of disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            with pa.ipc.new_stream(file, schema) as writer:
-                for table in batches:
-                    writer.write_table(table.cast(schema))
-            file.flush()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    # Not a `tempfile`, which only its owner may read: caches are shared.
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with draft.open("xb") as file, pa.ipc.new_stream(file, schema) as writer:
+            for table in batches:
+                writer.write_table(table.cast(schema))
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `path` holds an Arrow stream to its end mark; a file that was cut short reads as fewer rows."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END), os.SEEK_END)
+            return file.read() == _END
+    except OSError:
+        return False
 
 
 def open_batches(paths: Sequence[Path]) -> Table:
@@ -214,7 +204,7 @@ def open_batches(paths: Sequence[Path]) -> Table:
 
 def materialised_with(ds: Dataset, beside: pa.Table | None, path: Path, fingerprint: str) -> Dataset:
     """`ds` with its index resolved and the columns of `beside` added, written to `path` unless it is there already."""
-    if not path.exists():
+    if not is_whole(path):
         schema = ds.data.schema if beside is None else pa.schema([*ds.data.schema, *beside.schema])
 
         def joined(table: pa.Table, first: int) -> pa.Table:
@@ -227,33 +217,45 @@ def materialised_with(ds: Dataset, beside: pa.Table | None, path: Path, fingerpr
     return like(ds, open_batches([path]), fingerprint)
 
 
-def _selected(ds: Dataset, rows: Rows, fingerprint: str) -> Dataset:
+def select_rows(ds: Dataset, rows: Rows, fingerprint: str) -> Dataset:
     """`ds.select(rows)`, which keeps a run of neighbours as a slice and anything else as an index."""
+    if len(ds) == 0:
+        # Here `select` gives `ds` itself.
+        return in_format_of(ds, like(ds, InMemoryTable(no_rows(ds.data.schema)), fingerprint))
     return ds.select(rows, new_fingerprint=fingerprint)
-
-
-def _written(step: MapStep, frame: Frame, fingerprint: str) -> Table:
-    columns = step.columns_read(frame.dataset.column_names)
-    present = pa.schema([frame.dataset.data.schema.field(name) for name in columns])
-    schema = pa.schema([step.schema(present).field(name) for name in step.writes])
-    batches = frame.map_batches(lambda table, _: pa.table(step.columns_for(table)).select(step.writes), columns)
-    return _stored(frame.dataset, fingerprint, schema, batches)
 
 
 def materialised(ds: Dataset) -> Dataset:
     """`ds` with its index resolved, by an Arrow copy (`flatten_indices` takes twenty times as long)."""
     fingerprint = str(Hasher.hash([ds._fingerprint, "materialised"]))
     batches = (table for table in Frame(ds).map_batches(lambda table, _: table, ds.column_names))
-    return like(ds, _stored(ds, fingerprint, ds.data.schema, batches), fingerprint)
+    return like(ds, stored(ds, fingerprint, ds.data.schema, batches), fingerprint)
 
 
-def _stored(ds: Dataset, fingerprint: str, schema: pa.Schema, batches: Iterator[pa.Table]) -> Table:
+def stored(ds: Dataset, fingerprint: str, schema: pa.Schema, batches: Iterator[pa.Table]) -> Table:
+    """Tables where `datasets` would cache them: in a file beside those of `ds`, which is found again, or in memory."""
     files = ds.cache_files
     if not files or not is_caching_enabled():
-        return InMemoryTable(pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in batches)]))
+        return InMemoryTable(pa.concat_tables([no_rows(schema), *(table.cast(schema) for table in batches)]))
     path = Path(files[0]["filename"]).parent / f"cache-{fingerprint}.arrow"
-    if not path.exists() and os.access(path.parent, os.W_OK):
+    if not is_whole(path) and os.access(path.parent, os.W_OK):
         write_batches(path, schema, batches)
-    if not path.exists():
-        return InMemoryTable(pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in batches)]))
+    if not is_whole(path):
+        return InMemoryTable(pa.concat_tables([no_rows(schema), *(table.cast(schema) for table in batches)]))
     return MemoryMappedTable.from_file(str(path))
+
+
+def features_after(before: Features, schema: pa.Schema) -> Features:
+    """Features for `schema`: those of `before` for columns whose type did not change, inferred ones for the rest."""
+    inferred = Features.from_arrow_schema(schema.remove_metadata())
+    same = {
+        name: before[name]
+        for name in schema.names
+        if name in before and before.arrow_schema.field(name).type == schema.field(name).type
+    }
+    return Features({**inferred, **same})
+
+
+def no_rows(schema: pa.Schema) -> pa.Table:
+    """A table of no rows; `schema.empty_table()` cannot make one of nested extension types, such as JSON."""
+    return pa.Table.from_batches([], schema=schema)

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tilth.errors import AccountingError
-from tilth.step import Codes, Column, Rows
+from tilth.frame import Rows
+from tilth.step import Codes, Column
 
 EXAMPLES = 8
 """How many changed and how many dropped rows a step's record shows."""
@@ -130,10 +131,17 @@ class Ledger:
         """Record that step number `step` dropped `rows`, ascending, for the reasons in `codes`, counted from one.
 
         Raises:
-            AccountingError: one of them was dropped before.
+            AccountingError: one of them is unknown or was dropped before, or the step dropped rows before.
         """
         if len(rows) == 0:
             return
+        if rows[0] < 0 or rows[-1] >= len(self.dropped_by) or (np.diff(rows) <= 0).any():
+            raise AccountingError(
+                f"step {step} must drop each row once, in ascending order, from 0 to {len(self.dropped_by) - 1}; "
+                f"it drops {rows[:5].tolist()}{'...' if len(rows) > 5 else ''}."
+            )
+        if step in self._reasons:
+            raise AccountingError(f"step {step} has dropped rows before; a step accounts for all of them at once.")
         if (self.dropped_by[rows] != -1).any():
             raise AccountingError(f"step {step} drops rows that an earlier step had dropped.")
         self.dropped_by[rows] = step
@@ -143,10 +151,16 @@ class Ledger:
             self._evidence[step] = _one_array(evidence)
 
     def add(self, step: int, parents: pa.Array) -> Rows:
-        """Record that step number `step` made a row from each list of parent rows; gives the new rows' numbers."""
+        """Record that step number `step` made a row from each list of parent rows; gives the new rows' numbers.
+
+        Raises:
+            AccountingError: a parent is not a row that was there before.
+        """
         count = len(parents)
         first = len(self.dropped_by)
         flat = parents.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+        if len(flat) and not 0 <= flat.min() <= flat.max() < first:
+            raise AccountingError(f"step {step} made a row from row {int(flat.max())}, but there are {first} rows.")
         owner = np.repeat(np.arange(count), parents.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
         depth = np.ones(count, dtype=np.uint16)
         np.maximum.at(depth, owner, (self.depth_of(flat) + 1).astype(np.uint16))
@@ -216,8 +230,8 @@ def as_json(values: pa.Array) -> pa.Array:
     if pa.types.is_struct(kind) and kind.num_fields and values.null_count == 0:
         pieces: list[Any] = []
         for place, name in enumerate(values.type.names):
-            label = ("{" if place == 0 else ", ") + json.dumps(name) + ": "
-            pieces += [label, pc.fill_null(as_json(pc.struct_field(values, name)), "null")]
+            label = ("{" if place == 0 else ", ") + json.dumps(name, ensure_ascii=False) + ": "
+            pieces += [label, pc.fill_null(as_json(pc.struct_field(values, [place])), "null")]
         return pc.binary_join_element_wise(*pieces, "}", "")
     texts = [
         None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values.to_pylist()

@@ -19,12 +19,12 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets, config, is_caching_enabled
 
 from tilth.errors import ArgumentError
-from tilth.frame import materialised_with
+from tilth.frame import Rows, materialised_with
 from tilth.ledger import Ledger
 from tilth.plan import Plan, make_plan
 from tilth.report import Report
 from tilth.run import Run
-from tilth.step import Rows, Step
+from tilth.step import Step
 from tilth.trial import Trial, make_trial
 
 

@@ -17,10 +17,20 @@ from datasets.utils import tqdm
 
 from tilth.checkpoint import Checkpoint
 from tilth.errors import StepError
-from tilth.frame import Frame, in_format_of, like, materialised_with, open_batches, write_batches
+from tilth.frame import (
+    Frame,
+    Rows,
+    in_format_of,
+    is_whole,
+    like,
+    materialised_with,
+    no_rows,
+    open_batches,
+    write_batches,
+)
 from tilth.ledger import EXAMPLES, Example, Ledger, StepRecord, as_json
 from tilth.report import Lengths, Report
-from tilth.step import Column, DatasetStep, Dropped, FilterStep, MapStep, Outcome, Rows, Step
+from tilth.step import Column, DatasetStep, Dropped, FilterStep, MapStep, Step
 
 EXAMPLE_CHARACTERS = 2_000
 LENGTH_SAMPLE = 20_000
@@ -71,7 +81,7 @@ class Run:
         made = frame.dataset
         if frame.rows is not None:
             path = checkpoint.folder / "data.arrow"
-            if not path.exists():
+            if not is_whole(path):
                 schema = made.data.schema
                 with _bar(total=len(frame), desc="writing", unit="row", position=0) as bar:
                     write_batches(
@@ -136,9 +146,8 @@ class Run:
         schema = pa.schema([schema.field(name) for name in step.writes])
 
         def work(table: pa.Table, first: int) -> tuple[pa.Table, dict[str, Any]]:
-            written = step.columns_for(table.select(reads))
-            changed, examples = _changes({name: (table[name], written[name]) for name in replaced}, first)
-            made = pa.table({name: written[name] for name in step.writes}).cast(schema)
+            made = step.table_for(table.select(reads), schema)
+            changed, examples = _changes({name: (table[name], made[name]) for name in replaced}, first)
             spread = frame.spread(made, first, first + table.num_rows)
             return spread, {"changed": changed, "examples": examples}
 
@@ -156,7 +165,7 @@ class Run:
 
     def _filter(self, step: FilterStep, record: StepRecord, advance: Callable[[int], None]) -> None:
         columns = step.columns_read(self.frame.dataset.column_names)
-        nothing = pa.schema([self.frame.dataset.data.schema.field(name) for name in columns]).empty_table()
+        nothing = no_rows(pa.schema([self.frame.dataset.data.schema.field(name) for name in columns]))
         schema = _judged(step, nothing).schema
         table, notes, record.cached = self.checkpoint.parts(
             self.frame, columns, schema, lambda table, _: (_judged(step, table), {}), advance
@@ -173,9 +182,8 @@ class Run:
         record.cached = stored is not None
         if stored is None:
             began = time.perf_counter()
-            outcome = step.run(self.frame.selected())
+            outcome = step.outcome_for(self.frame.selected())
             stored = outcome, time.perf_counter() - began
-            _hold(step, outcome, len(self.frame))
             self.checkpoint.keep(*stored)
             if outcome.dataset is not None:
                 # From disk, so that what the step had in memory can go.
@@ -257,22 +265,6 @@ class Run:
             return ds
         checkpoint = self.checkpoint.after("source")
         return materialised_with(ds, None, checkpoint.folder / "data.arrow", checkpoint.fingerprint)
-
-
-def _hold(step: DatasetStep, outcome: Outcome, rows: int) -> None:
-    """Hold an outcome to its contract: every input row is continued or dropped, once."""
-    seen = np.zeros(rows, dtype=np.int64)
-    np.add.at(seen, outcome.origin[outcome.origin >= 0], 1)
-    np.add.at(seen, outcome.dropped.rows, 1)
-    if (seen != 1).any():
-        row = int(np.flatnonzero(seen != 1)[0])
-        raise StepError(f"{step} says {int(seen[row])} times what became of input row {row}; it must say it once.")
-    if outcome.dataset is not None and len(outcome.dataset) != len(outcome.origin):
-        raise StepError(f"{step} gave {len(outcome.dataset)} rows but says where {len(outcome.origin)} come from.")
-    if len(outcome.dropped.codes) and not 1 <= outcome.dropped.codes.min() <= outcome.dropped.codes.max() <= len(
-        step.reasons
-    ):
-        raise StepError(f"{step} drops rows for codes outside its reasons {step.reasons}.")
 
 
 def _judged(step: FilterStep, table: pa.Table) -> pa.Table:

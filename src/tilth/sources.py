@@ -300,7 +300,11 @@ def _beside(path: Path) -> str:
         return f"Did you mean {' or '.join(str(folder / name) for name in close)}?"
     if not names:
         return f"The folder {folder} is empty."
-    hub = " For a dataset on the Hub write hf://datasets/owner/name." if len(path.parts) == 2 else ""
+    hub = (
+        " For a dataset on the Hub write hf://datasets/owner/name."
+        if len(path.parts) == 2 and not path.anchor and not path.suffix
+        else ""
+    )
     return f"{folder.absolute()} holds {_listed(names)}.{hub}"
 
 

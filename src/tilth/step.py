@@ -10,27 +10,39 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from functools import cached_property, singledispatch
-from pathlib import PurePath
+from functools import cached_property
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from datasets.fingerprint import Hasher
+from datasets.formatting.formatting import LazyRow
+from pandas import DataFrame, Series  # type: ignore[import-untyped]
 
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, StepError
+from tilth.frame import (
+    Frame,
+    Rows,
+    features_after,
+    in_format_of,
+    like,
+    materialised,
+    no_rows,
+    select_rows,
+    stored,
+)
+from tilth.identity import code_of, in_order, name_of
+from tilth.identity import identity as identity
 from tilth.text.strings import is_text
 
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 Columns: TypeAlias = "dict[str, Column]"
-Rows = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
 EVERY_COLUMN = ("*",)
 """What `Step.reads` says when a step looks at all columns, for example to detect a format."""
@@ -66,7 +78,10 @@ class Step(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits made of the class, its `version` and its fields: equal on every machine for equal steps."""
+        """32 hex digits made of the class, its `version` and its fields: equal on every machine for equal steps.
+
+        A class that is defined in a notebook or script, not in a module, is also known by its code.
+        """
         return hashlib.blake2b(json.dumps(identity(self)).encode(), digest_size=16).hexdigest()
 
     def check(self, schema: pa.Schema) -> None:
@@ -108,13 +123,16 @@ class Step(ABC):
         if isinstance(ds, IterableDataset):
             return self._stream(ds)
         if isinstance(ds, Dataset):
-            from tilth.frame import apply
-
-            return apply(self, ds)
+            self.check(ds.features.arrow_schema)
+            return self._apply(ds, fingerprint_after(ds, self))
         raise TypeError(
             f"{self} applies to a Dataset, DatasetDict or IterableDataset, not to {type(ds).__name__}. "
             f"Make one with Dataset.from_list, Dataset.from_pandas or load_dataset."
         )
+
+    @abstractmethod
+    def _apply(self, ds: Dataset, fingerprint: str) -> Dataset:
+        """This step on a dataset of which it was checked that it can be done; `fingerprint` is for the result."""
 
     @abstractmethod
     def _stream(self, ds: IterableDataset) -> IterableDataset:
@@ -124,7 +142,7 @@ class Step(ABC):
         return type(self).__name__
 
     def __getstate__(self) -> dict[str, Any]:
-        fields = {field.name: getattr(self, field.name) for field in _fields(self)}
+        fields = {field.name: in_order(getattr(self, field.name)) for field in _fields(self)}
         return {"fields": fields, "version": self.version}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -157,24 +175,51 @@ class MapStep(Step):
                 raise StepError(f"{self}.transform gave {len(column)} values of {name!r} for {table.num_rows} rows.")
         return columns
 
+    def table_for(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
+        """`columns_for` as a table of `schema`, which is what the step wrote for a table of no rows.
+
+        Raises:
+            StepError: `transform` broke the contract, or wrote another type here than for no rows.
+        """
+        made = pa.table(self.columns_for(table)).select(schema.names)
+        for name, now, before in zip(schema.names, made.schema.types, schema.types, strict=True):
+            if pa.types.is_null(before) and not pa.types.is_null(now):
+                raise StepError(
+                    f"{self}.transform wrote {name!r} as {before} for a table of no rows, and as {now} for "
+                    f"{table.num_rows} rows. Give the array its type: pa.array(values, pa.{now})."
+                )
+        return made.cast(schema)
+
     def schema(self, schema: pa.Schema) -> pa.Schema:
         """The columns that data of `schema` has after this step, found by giving it no rows."""
-        return with_columns(schema.empty_table(), self.columns_for(schema.empty_table())).schema
+        return with_columns(no_rows(schema), self.columns_for(no_rows(schema))).schema
 
-    def __call__(self, batch: pa.Table | Mapping[str, Any]) -> Any:
+    def __call__(self, batch: pa.Table | DataFrame | Mapping[str, Any]) -> Any:
         """Do one batch, as `Dataset.map(step, batched=True)` calls it.
 
         Args:
-            batch: a dict of lists (the default format) or a `pa.Table` (`ds.with_format("arrow")`, which is faster).
+            batch: a dict of lists (the default format), a `pa.Table` (`ds.with_format("arrow")`, which is faster) or
+                a pandas `DataFrame`.
 
         Returns:
-            For a dict the columns written, for a table the whole table with them.
+            For a dict the columns written, for a table or a frame the whole of it with them.
         """
         table = _as_table(self, batch)
         columns = self.columns_for(table)
         if isinstance(batch, pa.Table):
             return with_columns(batch, columns)
+        if isinstance(batch, DataFrame):
+            return batch.assign(**{name: column.to_pandas().to_numpy() for name, column in columns.items()})
         return {name: column.to_pylist() for name, column in columns.items()}
+
+    def _apply(self, ds: Dataset, fingerprint: str) -> Dataset:
+        frame = Frame(ds.with_format(None) if ds._indices is None else materialised(ds))
+        columns = self.columns_read(ds.column_names)
+        present = pa.schema([frame.dataset.data.schema.field(name) for name in columns])
+        schema = pa.schema([self.schema(present).field(name) for name in self.writes])
+        batches = frame.map_batches(lambda table, _: self.table_for(table, schema), columns)
+        written = stored(frame.dataset, fingerprint, schema, batches)
+        return in_format_of(ds, frame.lay_over(written, fingerprint).dataset)
 
     def _stream(self, ds: IterableDataset) -> IterableDataset:
         features = None
@@ -223,14 +268,20 @@ class FilterStep(Step):
             raise StepError(f"{self}.verdict gave reasons {verdict.reasons}, but the step declares {self.reasons}.")
         return verdict
 
-    def __call__(self, batch: pa.Table | Mapping[str, Any]) -> Any:
+    def __call__(self, batch: pa.Table | DataFrame | Mapping[str, Any]) -> Any:
         """Judge one batch, as `Dataset.filter(step, batched=True)` calls it.
 
         Returns:
-            True for each row that stays: a list for a dict of lists, an Arrow array for a `pa.Table`.
+            True for each row that stays: an Arrow array for a `pa.Table`, else a list.
         """
         kept = self.verdict_for(_as_table(self, batch)).kept
         return pa.array(kept) if isinstance(batch, pa.Table) else kept.tolist()
+
+    def _apply(self, ds: Dataset, fingerprint: str) -> Dataset:
+        frame = Frame.of(ds)
+        columns = self.columns_read(ds.column_names)
+        kept = [np.zeros(0, dtype=np.bool_), *frame.map_batches(lambda table, _: self.verdict_for(table).kept, columns)]
+        return select_rows(ds, np.flatnonzero(np.concatenate(kept)), fingerprint)
 
     def _stream(self, ds: IterableDataset) -> IterableDataset:
         if ds.features is not None:
@@ -260,6 +311,32 @@ class DatasetStep(Step):
     def run(self, ds: Dataset) -> Outcome:
         """What becomes of `ds`. The dataset is never changed; `Outcome.without` serves steps that only drop rows."""
 
+    def outcome_for(self, ds: Dataset) -> Outcome:
+        """`run`, held to the contract: every input row is continued or dropped, once.
+
+        Raises:
+            StepError: `run` broke it.
+        """
+        outcome = self.run(ds)
+        continued = outcome.origin[outcome.origin >= 0]
+        said = np.concatenate([continued, outcome.dropped.rows])
+        if len(said) and not 0 <= said.min() <= said.max() < len(ds):
+            raise StepError(f"{self} speaks of input row {int(said.max())}, but there are {len(ds)}.")
+        times = np.bincount(said, minlength=len(ds))
+        if (times != 1).any():
+            row = int(np.flatnonzero(times != 1)[0])
+            raise StepError(f"{self} says {int(times[row])} times what became of input row {row}; it must say it once.")
+        if outcome.dataset is None and len(continued) != len(outcome.origin):
+            raise StepError(f"{self} added rows, but gave no dataset that holds them.")
+        if outcome.dataset is not None and len(outcome.dataset) != len(outcome.origin):
+            raise StepError(f"{self} gave {len(outcome.dataset)} rows but says where {len(outcome.origin)} come from.")
+        codes = outcome.dropped.codes
+        if len(codes) != len(outcome.dropped.rows):
+            raise StepError(f"{self} drops {len(outcome.dropped.rows)} rows but gives {len(codes)} reasons.")
+        if len(codes) and not 1 <= codes.min() <= codes.max() <= len(self.reasons):
+            raise StepError(f"{self} drops rows for codes outside its reasons {self.reasons}.")
+        return outcome
+
     def __call__(self, batch: object) -> None:
         """Refuse to work on a batch: this step sees all rows, or none.
 
@@ -267,6 +344,13 @@ class DatasetStep(Step):
             TypeError: always.
         """
         raise TypeError(f"{self} needs all rows at once, so it cannot run inside map or filter. Use step.apply(ds).")
+
+    def _apply(self, ds: Dataset, fingerprint: str) -> Dataset:
+        outcome = self.outcome_for(ds.with_format(None))
+        if outcome.dataset is None:
+            return select_rows(ds, outcome.origin, fingerprint)
+        result = outcome.dataset if outcome.dataset._indices is None else materialised(outcome.dataset)
+        return in_format_of(ds, like(ds, result.data, fingerprint))
 
     def _stream(self, ds: IterableDataset) -> IterableDataset:
         raise TypeError(
@@ -316,6 +400,8 @@ class Verdict:
         for code, condition in reversed(list(enumerate(conditions.values(), start=1))):
             holds = condition if isinstance(condition, np.ndarray) else _holds(condition)
             codes = np.zeros(len(holds), dtype=np.uint8) if codes is None else codes
+            if len(holds) != len(codes):
+                raise StepError(f"condition {reasons[code - 1]!r} judges {len(holds)} rows, another {len(codes)}.")
             codes[holds] = code
         if codes is None:
             raise ArgumentError("a verdict needs at least one named condition")
@@ -419,6 +505,11 @@ def require(holds: bool, step: object, field: str, allowed: str, value: object =
         raise ArgumentError(f"{type(step).__name__}: {field}={found!r} is not allowed; it must be {allowed}.")
 
 
+def fingerprint_after(ds: Dataset, step: Step) -> str:
+    """The fingerprint of `ds` after `step`: the same in every process, so that caches are found again."""
+    return str(Hasher.hash([ds._fingerprint, step.fingerprint]))
+
+
 def with_columns(table: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
     """`table` with `columns` replaced in their places, or added at the end."""
     for name, column in columns.items():
@@ -429,102 +520,10 @@ def with_columns(table: pa.Table, columns: Mapping[str, Column]) -> pa.Table:
     return table
 
 
-def features_after(before: Features, schema: pa.Schema) -> Features:
-    """Features for `schema`: those of `before` for columns whose type did not change, inferred ones for the rest."""
-    inferred = Features.from_arrow_schema(schema.remove_metadata())
-    same = {
-        name: before[name]
-        for name in schema.names
-        if name in before and before.arrow_schema.field(name).type == schema.field(name).type
-    }
-    return Features({**inferred, **same})
-
-
-@singledispatch
-def identity(value: object) -> object:
-    """What a field value is, in terms of JSON: equal values give equal identities in every process.
-
-    Objects with a `fingerprint` of their own are that fingerprint.
-
-    Raises:
-        ArgumentError: the value has nothing stable to be known by.
-    """
-    fingerprint = getattr(value, "fingerprint", None)
-    if isinstance(fingerprint, str):
-        return [_name(type(value)), fingerprint]
-    raise ArgumentError(
-        f"a step holds {value!r} of type {_name(type(value))}, which has no stable identity, so no cache could "
-        f"recognise it. Give it a `fingerprint` attribute, or pass plain values."
-    )
-
-
 @identity.register
 def _(value: Step) -> object:
     fields = {field.name: identity(getattr(value, field.name)) for field in _fields(value)}
-    return [_name(type(value)), value.version, fields]
-
-
-@identity.register(type(None))
-@identity.register(str)
-def _(value: object) -> object:
-    return value
-
-
-@identity.register(bool)
-@identity.register(int)
-@identity.register(float)
-@identity.register(np.number)
-@identity.register(np.bool_)
-def _(value: float) -> object:
-    # 1 == 1.0 == True in Python, so steps that hold them are equal and must be known as the same.
-    return int(value) if value == value and abs(value) != float("inf") and int(value) == value else repr(float(value))
-
-
-@identity.register
-def _(value: bytes) -> object:
-    return ["bytes", value.hex()]
-
-
-@identity.register
-def _(value: PurePath) -> object:
-    return ["path", value.as_posix()]
-
-
-@identity.register
-def _(value: Enum) -> object:
-    return [_name(type(value)), value.name]
-
-
-@identity.register
-def _(value: re.Pattern) -> object:  # type: ignore[type-arg]
-    return ["regex", identity(value.pattern), value.flags]
-
-
-@identity.register(list)
-@identity.register(tuple)
-def _(value: tuple[object, ...]) -> object:
-    return [identity(item) for item in value]
-
-
-@identity.register(set)
-@identity.register(frozenset)
-def _(value: set[object]) -> object:
-    return ["set", *sorted((identity(item) for item in value), key=json.dumps)]
-
-
-@identity.register
-def _(value: Mapping) -> object:  # type: ignore[type-arg]
-    # Order does not make mappings unequal; keys that are not text keep their type.
-    return ["map", *sorted(([identity(key), identity(item)] for key, item in value.items()), key=json.dumps)]
-
-
-@identity.register
-def _(value: np.ndarray) -> object:
-    return [value.dtype.str, list(value.shape), hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()]
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return [name_of(type(value)), value.version, fields, *code_of(type(value))]
 
 
 def _fields(step: Step) -> tuple[dataclasses.Field[Any], ...]:
@@ -537,17 +536,23 @@ def _holds(condition: Column) -> npt.NDArray[np.bool_]:
     return np.asarray(combined.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def _as_table(step: Step, batch: pa.Table | Mapping[str, Any]) -> pa.Table:
+def _as_table(step: Step, batch: pa.Table | DataFrame | Mapping[str, Any]) -> pa.Table:
     if isinstance(batch, pa.Table):
         step.check(batch.schema)
         return batch.combine_chunks()
+    if not isinstance(batch, DataFrame | Mapping):
+        raise TypeError(
+            f"{step} works on a dict of lists, a pa.Table or a pandas DataFrame, not on {type(batch).__name__}. "
+            f'Use ds.with_format("arrow").map(step, batched=True), or step.apply(ds).'
+        )
     wanted = step.columns_read(list(batch))
     missing = [column for column in wanted if column not in batch]
     if missing:
         raise MissingColumnError(str(step), missing[0], list(batch))
-    columns = {column: batch[column] for column in wanted}
+    # A step that reads nothing must still be told how many rows there are.
+    columns = {column: batch[column] for column in wanted or list(batch)[:1]}
     for column, values in columns.items():
-        if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        if isinstance(batch, LazyRow) or isinstance(values, str | bytes) or not hasattr(values, "__len__"):
             raise TypeError(
                 f"{step} was given one value of {column!r} instead of a batch. "
                 f"Pass batched=True: ds.map(step, batched=True), or use step.apply(ds)."
@@ -558,4 +563,9 @@ def _as_table(step: Step, batch: pa.Table | Mapping[str, Any]) -> pa.Table:
 
 
 def _to_arrow(values: Any) -> pa.Array:
-    return pa.array(values) if isinstance(values, list | np.ndarray) else pa.array(list(values))
+    if len(values) == 0:
+        return pa.nulls(0)
+    if isinstance(values, list | Series):
+        return pa.array(values)
+    array = np.asarray(values)
+    return pa.array(array if array.ndim == 1 else list(array))

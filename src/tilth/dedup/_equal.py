@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import ROLE, SPACE, tables
-from tilth.text.words import encode, decode, load_eight, mix, trailing_zeros
+from tilth.text.words import decode, encode, load_eight, mix, trailing_zeros
 
 _ONES = np.uint64(0x0101010101010101)
 _HIGH = np.uint64(0x8080808080808080)

@@ -15,8 +15,8 @@ from datasets import Dataset
 
 from tilth.dedup.keep import Keep, check_keep, keep_column, priority
 from tilth.dedup.minhash import fold
-from tilth.frame import Frame
-from tilth.step import DatasetStep, Dropped, Outcome, Rows, require
+from tilth.frame import Frame, Rows
+from tilth.step import DatasetStep, Dropped, Outcome, require
 from tilth.text.strings import Strings, is_text, strings_of
 from tilth.text.threads import ordered_map
 

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from tilth.errors import ColumnTypeError, MissingColumnError
-from tilth.frame import Frame
-from tilth.step import Rows, Step, require
+from tilth.frame import Frame, Rows
+from tilth.step import Step, require
 from tilth.text.strings import is_text
 
 Keep: TypeAlias = "str | Mapping[str, Sequence[Any]]"

@@ -18,8 +18,8 @@ import pyarrow as pa
 from datasets import Dataset
 
 from tilth.dedup.keep import Keep, check_keep, keep_column, priority
-from tilth.frame import Frame
-from tilth.step import DatasetStep, Dropped, Outcome, Rows, require
+from tilth.frame import Frame, Rows
+from tilth.step import DatasetStep, Dropped, Outcome, require
 from tilth.text.strings import strings, strings_of
 from tilth.text.threads import ordered_map
 
