@@ -110,7 +110,7 @@ def as_pairs(ds: Dataset) -> Dataset:
 
 def as_messages(ds: Dataset) -> Dataset:
     """The same as messages alone."""
-    return ToMessages("alpaca").apply(as_pairs(ds)).select_columns("messages")
+    return ToMessages().apply(as_pairs(ds)).select_columns("messages")
 
 
 def benchmark(ds: Dataset) -> Step:
@@ -133,7 +133,7 @@ CASES = [
     Case("Exact", "docs", lambda _: Exact("text"), None, None),
     Case("MinHash", "docs", lambda _: MinHash("text", threshold=0.8), None, "minhash", 6000),
     Case("Decontaminate", "docs", benchmark, None, "decontaminate"),
-    Case("ToMessages", "docs", lambda _: ToMessages("alpaca"), messages, None, prepare=as_pairs),
+    Case("ToMessages", "docs", lambda _: ToMessages(), messages, None, prepare=as_pairs),
     Case("ApplyTemplate", "docs", lambda _: ApplyTemplate(template="chatml"), chatml, None, prepare=as_messages),
 ]
 

@@ -18,6 +18,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import EXTEND, ROLE, SPACELESS, WORD, tables
 
@@ -183,7 +184,7 @@ def _masks(_context, data, at):  # type: ignore[no-untyped-def]
     return types.UniTuple(types.uint64, 2)(data, types.int64), generate
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _masks_at_end(data, at):
     """`_masks` where fewer than 64 bytes are left."""
     inside, beyond = np.uint64(0), np.uint64(0)
@@ -197,7 +198,18 @@ def _masks_at_end(data, at):
     return inside, beyond
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
+def _block(data, at, end):
+    """`_masks` of the bytes from `at` to `end`, 64 of them at most."""
+    inside, beyond = _masks(data, at) if at + 64 <= len(data) else _masks_at_end(data, at)
+    if end - at < 64:
+        within = (np.uint64(1) << np.uint64(end - at)) - np.uint64(1)
+        inside &= within
+        beyond &= within
+    return inside, beyond
+
+
+@kernel
 def hash_words(data, start, end, classes, lower, out):
     """Write the hash of each word of `data[start:end]` to `out`, which holds at least `(end - start + 1) // 2`.
 
@@ -206,28 +218,14 @@ def hash_words(data, start, end, classes, lower, out):
     count = 0
     at = start
     one = np.uint64(1)
+    fresh = True
+    inside, beyond = np.uint64(0), np.uint64(0)
     while at < end:
-        inside, beyond = _masks(data, at) if at + 64 <= len(data) else _masks_at_end(data, at)
-        if end - at < 64:
-            within = (one << np.uint64(end - at)) - one
-            inside &= within
-            beyond &= within
-        if beyond == 0:
-            # Up to the last byte that is in no word; a word that may go on is left for the next block.
-            taken = 64 - np.int64(leading_zeros(~inside))
-            if taken > 0:
-                if taken < 64:
-                    inside &= (one << np.uint64(taken)) - one
-                while inside != 0:
-                    first = np.int64(trailing_zeros(inside))
-                    length = np.int64(trailing_zeros(~(inside >> np.uint64(first))))
-                    out[count] = hash_ascii_word(data, at + first, length)
-                    count += 1
-                    inside &= inside + (one << np.uint64(first))
-                at += taken
-                continue
-            stop = np.int64(0)
-        else:
+        if fresh:
+            inside, beyond = _block(data, at, end)
+            fresh = False
+        if beyond != 0:
+            # Words up to the first byte that is not ASCII; one that touches it may go on with it.
             stop = np.int64(trailing_zeros(beyond))
             inside &= (one << np.uint64(stop)) - one
             while inside != 0:
@@ -239,7 +237,33 @@ def hash_words(data, start, end, classes, lower, out):
                 out[count] = hash_ascii_word(data, at + first, length)
                 count += 1
                 inside &= inside + (one << np.uint64(first))
-        at, count = _hash_run(data, at + stop, end, classes, lower, out, count)
+            at, count = _hash_run(data, at + stop, end, classes, lower, out, count)
+            fresh = True
+            continue
+        # Blocks follow each other at fixed places, so that the processor can begin the next before this one is done.
+        next_inside, next_beyond = np.uint64(0), np.uint64(0)
+        if at + 64 < end:
+            next_inside, next_beyond = _block(data, at + 64, end)
+        tail = np.int64(leading_zeros(~inside))
+        if tail > 0:
+            inside = inside & ((one << np.uint64(64 - tail)) - one) if tail < 64 else np.uint64(0)
+        while inside != 0:
+            first = np.int64(trailing_zeros(inside))
+            length = np.int64(trailing_zeros(~(inside >> np.uint64(first))))
+            out[count] = hash_ascii_word(data, at + first, length)
+            count += 1
+            inside &= inside + (one << np.uint64(first))
+        at += 64
+        if tail > 0:
+            more = np.int64(trailing_zeros(~next_inside))
+            if tail == 64 or more == 64 or (next_beyond >> np.uint64(more)) & one != 0:
+                at, count = _hash_run(data, at - tail, end, classes, lower, out, count)
+                fresh = True
+                continue
+            out[count] = hash_ascii_word(data, at - tail, tail + more)
+            count += 1
+            next_inside &= ~((one << np.uint64(more)) - one)
+        inside, beyond = next_inside, next_beyond
     return count
 
 
@@ -255,7 +279,7 @@ def hash_ascii_word(data, at, length):
     return _finish(state, length)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash_long(data, at, length):
     state = _SEED
     for begin in range(at, at + length, 8):
@@ -278,7 +302,7 @@ def _folded(eight):
     return eight | ((eight & (_ONES * np.uint64(0x40))) >> np.uint64(1))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash_run(data, at, end, classes, lower, out, count):
     """Hash any words from `at` on until an ASCII byte outside them comes. Gives where that is, and the count."""
     first = True
@@ -340,7 +364,7 @@ def encode(code):
     ), 4
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_words_kernel(data, offsets, classes):
     """Words in each row of `data` cut at `offsets`."""
     rows = len(offsets) - 1
