@@ -6,7 +6,6 @@ gives the same rows.
 
 from __future__ import annotations
 
-import re
 import shutil
 import weakref
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from datasets import Dataset, concatenate_datasets, config, is_caching_enabled
 from tilth.errors import ArgumentError
 from tilth.frame import Rows, materialised_with
 from tilth.ledger import Ledger
+from tilth.names import names_of
 from tilth.plan import Plan, make_plan
 from tilth.report import Report
 from tilth.run import Run
@@ -50,16 +50,8 @@ class Pipeline:
     """
 
     def __init__(self, *steps: Step | tuple[str, Step]) -> None:
-        named: list[tuple[str | None, Step]] = [step if isinstance(step, tuple) else (None, step) for step in steps]
-        for name, step in named:
-            if not isinstance(step, Step):
-                raise ArgumentError(f"a pipeline takes steps, or tuples of a name and a step, not {step!r}.")
-            if name is not None and not re.fullmatch(r"\S(.*\S)?", name):
-                raise ArgumentError(f"a step name must be a line of text without spaces around it, not {name!r}.")
-        if not named:
-            raise ArgumentError("a pipeline needs at least one step.")
-        self.steps: tuple[Step, ...] = tuple(step for _, step in named)
-        self.names: tuple[str, ...] = _names(named)
+        self.names: tuple[str, ...] = names_of(steps)
+        self.steps: tuple[Step, ...] = tuple(step[1] if isinstance(step, tuple) else step for step in steps)
 
     def run(
         self,
@@ -187,7 +179,7 @@ class Curated:
     @property
     def recipe(self) -> str:
         """The pipeline as YAML."""
-        from tilth.recipe import dumps
+        from tilth.recipe.write import dumps
 
         return dumps(self.pipeline, lossy=True)
 
@@ -238,22 +230,6 @@ class Curated:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
-
-
-def _names(named: list[tuple[str | None, Step]]) -> tuple[str, ...]:
-    given = [name for name, _ in named if name is not None]
-    for one in given:
-        if given.count(one) > 1:
-            raise ArgumentError(f"two steps are called {one!r}; give each a name of its own.")
-    names: list[str] = []
-    for name, step in named:
-        number = 1
-        fresh = name or type(step).__name__
-        while name is None and (fresh in names or fresh in given):
-            number += 1
-            fresh = f"{type(step).__name__} {number}"
-        names.append(fresh)
-    return tuple(names)
 
 
 def _require_dataset(ds: object) -> None:

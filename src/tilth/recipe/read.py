@@ -1,4 +1,4 @@
-"""A pipeline as a YAML file, and back.
+"""Recipes as they are read.
 
 A recipe holds what differs from the defaults, in the order of the steps, and nothing that could run code. Reading goes
 through YAML nodes, so that every error names the file, the line, the step and the field. Scalars follow YAML 1.2
@@ -7,30 +7,26 @@ through YAML nodes, so that every error names the file, the line, the step and t
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from enum import Enum
 from importlib import import_module
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import yaml
 
 from tilth.catalog import ROOMS, Parameter, catalog, is_step, parameters
 from tilth.errors import MissingExtraError, RecipeError, TilthError
 from tilth.pipeline import Pipeline
+from tilth.recipe.write import ABSENT, FORMAT, resolvers
 from tilth.sources import Source
 from tilth.step import Step
 
-FORMAT: Final = 1
 _TOP = ("tilth", "source", "steps")
-_ABSENT = "<not in this file: "
 _MOST_NODES = 100_000
 
 
@@ -119,43 +115,6 @@ def loads(text: str, file: str = "recipe", extra: Iterable[type[Step]] = ()) -> 
         raise place.at(listed).error(str(error)) from None
 
 
-def dumps(pipeline: Pipeline, source: str | Source | None = None, *, lossy: bool = False) -> str:
-    """A pipeline as the text of a recipe, with only those fields that differ from their defaults.
-
-    A value that YAML cannot hold is written as the `source` or the `name_or_path` that it knows itself by.
-
-    Args:
-        pipeline: what to write.
-        source: the data it runs on.
-        lossy: write a remark in place of a value that has neither, instead of raising. `loads` refuses such a file at
-            that line.
-
-    Raises:
-        RecipeError: a value cannot be written.
-
-    Example:
-        >>> from tilth import Pipeline, recipe
-        >>> from tilth.filters import WordCount
-        >>> print(recipe.dumps(Pipeline(WordCount("text", min=3))))
-        tilth: 1
-        steps:
-        - filters.WordCount: {column: text, min: 3}
-        <BLANKLINE>
-    """
-    document: dict[str, Any] = {"tilth": FORMAT}
-    if isinstance(source, Source):
-        fields = {key: value for key, value in dataclasses.asdict(source).items() if value is not None}
-        document["source"] = fields if len(fields) > 1 else source.path
-    elif source is not None:
-        document["source"] = str(source)
-    names = _names_to_write(pipeline)
-    document["steps"] = [
-        _written_step(step, lossy) | ({"name": name} if name else {})
-        for step, name in zip(pipeline.steps, names, strict=True)
-    ]
-    return yaml.dump(document, Dumper=_Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=116)
-
-
 @dataclass(frozen=True)
 class _Place:
     """Where in a recipe we are, for the error."""
@@ -181,44 +140,8 @@ class _Place:
         return RecipeError(f"{', '.join(part for part in parts if part)}: {message}")
 
 
-_NUMBERS = {
-    "tag:yaml.org,2002:null": (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    "tag:yaml.org,2002:bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9_]*)$", list("-+0123456789")),
-    "tag:yaml.org,2002:float": (
-        r"^(?:[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))"
-        r"|\.(?:nan|NaN|NAN))$",
-        list("-+.0123456789"),
-    ),
-}
-
-
-def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    table: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    for tag, (pattern, firsts) in _NUMBERS.items():
-        for first in firsts:
-            table.setdefault(first, []).append((tag, re.compile(pattern)))
-    return table
-
-
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = _resolvers()
-
-
-class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers = _resolvers()
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # Within single quotes the three line breaks of Unicode would be folded to spaces.
-    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
+    yaml_implicit_resolvers = resolvers()
 
 
 def _compose(text: str, place: _Place) -> yaml.Node:
@@ -289,9 +212,9 @@ def _value(node: yaml.Node, place: _Place) -> Any:
         value = yaml.SafeLoader("").construct_object(node)
     except (ValueError, yaml.YAMLError):
         raise place.at(node).error(f"{node.value!r} is not a value of its type.") from None
-    if isinstance(value, str) and value.startswith(_ABSENT):
+    if isinstance(value, str) and value.startswith(ABSENT):
         raise place.at(node).error(
-            f"this value could not be written to the file ({value[len(_ABSENT) :].rstrip('>')}); "
+            f"this value could not be written to the file ({value[len(ABSENT) :].rstrip('>')}); "
             f"put the path or the name of it here, or build the pipeline in Python."
         )
     return value
@@ -433,59 +356,3 @@ def _frozen(value: Any) -> Any:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
-
-
-def _names_to_write(pipeline: Pipeline) -> list[str | None]:
-    """For each step its name, or None where the pipeline would give it the same one by itself."""
-    plain = Pipeline(*pipeline.steps).names
-    names = [name if name != default else None for name, default in zip(pipeline.names, plain, strict=True)]
-    steps = [step if name is None else (name, step) for name, step in zip(names, pipeline.steps, strict=True)]
-    return names if Pipeline(*steps).names == pipeline.names else list(pipeline.names)
-
-
-def _written_step(step: Step, lossy: bool) -> dict[str, Any]:
-    kind = type(step)
-    known = {value: key for key, value in catalog().items()}
-    key = known.get(kind, kind.__name__)
-    fields: dict[str, Any] = {}
-    for parameter in parameters(kind):
-        value = getattr(step, parameter.name)
-        if parameter.required or parameter.listed or not _same(value, parameter.default):
-            fields[parameter.name] = _plain(value, f"{key}.{parameter.name}", lossy)
-    return {key: fields} if fields else {key: None}
-
-
-def _same(value: Any, default: Any) -> bool:
-    try:
-        return bool(value == default) and isinstance(value, bool) == isinstance(default, bool)
-    except (TypeError, ValueError):
-        return False
-
-
-def _plain(value: Any, where: str, lossy: bool) -> Any:
-    """A field's value in terms of YAML."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Step):
-        return _written_step(value, lossy)
-    if isinstance(value, PurePath):
-        return value.as_posix()
-    if isinstance(value, set | frozenset):
-        return [_plain(item, where, lossy) for item in sorted(value, key=str)]
-    if isinstance(value, list | tuple):
-        return [_plain(item, where, lossy) for item in value]
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item, where, lossy) for key, item in value.items()}
-    for known in ("source", "name_or_path"):
-        named = getattr(value, known, None)
-        if isinstance(named, str) and named:
-            return named
-    if lossy:
-        return f"{_ABSENT}{where}, a {type(value).__name__}>"
-    raise RecipeError(
-        f"{where} holds a {type(value).__name__}, which a recipe cannot hold; give the step a path or a name instead."
-    )
