@@ -13,7 +13,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth import Pipeline, dedup, filters, recipe
+from tilth import Pipeline, catalog, dedup, filters, recipe
 from tilth.catalog import parameters
 from tilth.errors import MissingExtraError, RecipeError
 from tilth.sources import Source
@@ -211,7 +211,7 @@ def test_the_source_may_name_a_split():
 
 
 def test_steps_of_the_rooms_are_found_by_room_and_class():
-    for key, step in recipe.catalog().items():
+    for key, step in catalog.catalog().items():
         room, name = key.split(".")
         assert step.__module__.startswith(f"tilth.{room}")
         assert step.__name__ == name

@@ -52,7 +52,7 @@ def write_parquet(ds: Dataset, folder: str | Path, stem: str, max_shard_bytes: i
         ColumnTypeError: a column has a type that Parquet cannot hold.
         OSError: a file cannot be written.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:

@@ -39,7 +39,7 @@ class Pipeline:
     Raises:
         ArgumentError: there is no step, one of them is none, or two have one name.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> from tilth import Pipeline
         >>> from tilth.filters import WordCount

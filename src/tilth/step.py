@@ -388,7 +388,7 @@ class Verdict:
     def first_of(cls, *, evidence: Column | None = None, **conditions: Column | npt.NDArray[np.bool_]) -> Verdict:
         """Drop a row for the first of the named conditions that holds; a condition that is null does not hold.
 
-        Example:
+        Examples:
             >>> import pyarrow as pa
             >>> words = pa.array([2, None, 900])
             >>> v = Verdict.first_of(null_text=pc.is_null(words), too_long=pc.greater(words, 400), evidence=words)
@@ -459,7 +459,7 @@ class Outcome:
 class Scores(MapStep):
     """The metrics of a filter as columns, so that a threshold can be chosen, and changed, without measuring again.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> from tilth.filters import WordCount
         >>> ds = Dataset.from_dict({"text": ["one two three", "one"]})

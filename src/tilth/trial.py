@@ -118,7 +118,7 @@ def rehearse(steps: Sequence[Step], names: Sequence[str], ds: Dataset) -> tuple[
 def wilson(hits: int, of: int) -> tuple[float, float, float]:
     """A share and its 95% score interval.
 
-    Example:
+    Examples:
         >>> [round(x, 3) for x in wilson(90, 100)]
         [0.9, 0.826, 0.945]
     """

@@ -72,7 +72,7 @@ class ApplyTemplate(MapStep):
         TemplateError: a row cannot be written, with `on_error="raise"`.
         MissingExtraError: a tokenizer is named and transformers is not installed.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
         >>> ds = ApplyTemplate(template="chatml").apply(Dataset.from_dict({"messages": [messages]}))

@@ -64,7 +64,7 @@ class ToMessages(MapStep):
     Raises:
         ArgumentError: with "auto", when no format fits the data, or more than one.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> ds = Dataset.from_dict({"question": ["2 + 2?"], "answer": ["4"]})
         >>> ToMessages().apply(ds)["messages"][0]

@@ -63,7 +63,7 @@ class Decontaminate(FilterStep):
     Raises:
         ArgumentError: the benchmark gives nothing to look for, or it is not clear which of its columns to read.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> question = "A train leaves at noon and drives 60 miles an hour, how far is it at three in the afternoon?"
         >>> ds = Dataset.from_dict({"text": ["Solve: " + question.upper(), "A train of thought."]})

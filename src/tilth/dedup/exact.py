@@ -44,7 +44,7 @@ class Exact(DatasetStep):
         keep: which copy stays: `first`, `last`, `longest`, `shortest`, `none` (all copies go; their evidence names the
             first), `max:COLUMN`, `min:COLUMN`, or a mapping of one column to its values from best to worst.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> ds = Dataset.from_dict({"text": ["One  two", "one two ", "three"]})
         >>> Exact("text").apply(ds)["text"][:]

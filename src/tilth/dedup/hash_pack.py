@@ -58,7 +58,7 @@ class HashPack:
             of its distinct n-grams, ascending.
         source: the file it was read from or written to; no part of what it is.
 
-    Example:
+    Examples:
         >>> pack = HashPack.build({"quiz": ["Which planet of the solar system is the largest one"]}, ngram=5)
         >>> pack
         HashPack(quiz: 1 row, 6 n-grams; ngram=5)

@@ -19,7 +19,7 @@ from tilth.frame import Frame, Rows
 from tilth.step import Step, require
 from tilth.text.strings import is_text
 
-Keep: TypeAlias = "str | Mapping[str, Sequence[Any]]"
+Keep: TypeAlias = str | Mapping[str, Sequence[Any]]
 
 POLICIES = ("first", "last", "longest", "shortest", "none")
 ALLOWED = (

@@ -48,7 +48,7 @@ class MinHash(DatasetStep):
         verify: compare candidates exactly. Without it the sketch's own estimate decides.
         seed: of the hashes.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> text = "the quick brown fox jumps over the lazy dog while the cat sleeps on the mat all day"
         >>> ds = Dataset.from_dict({"text": [text, text + " long", "something else"]})
@@ -103,7 +103,7 @@ class MinHash(DatasetStep):
     def curve(self, similarity: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The probability that two texts of this similarity become candidates: `1 - (1 - s ** rows) ** bands`.
 
-        Example:
+        Examples:
             >>> [round(float(MinHash("text", bands=16, rows=8).curve(s)), 3) for s in (0.5, 0.8, 0.9)]
             [0.061, 0.947, 1.0]
         """

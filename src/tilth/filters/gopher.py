@@ -63,7 +63,7 @@ class GopherQuality(FilterStep):
     Raises:
         ArgumentError: a bound is out of range, or a stop word is not one word.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> ds = Dataset.from_dict({"text": ["the end of the story", "# # # the # of #"]})
         >>> GopherQuality("text", min_doc_words=2).apply(ds)["text"][:]

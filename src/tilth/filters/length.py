@@ -24,7 +24,7 @@ class WordCount(FilterStep):
         min: fewest words that stay.
         max: most words that stay; no bound when None.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> ds = Dataset.from_dict({"text": ["one two three", "one", "", None]})
         >>> WordCount("text", min=2).apply(ds)["text"][:]

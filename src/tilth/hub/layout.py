@@ -92,7 +92,7 @@ def parts_of(curated: CuratedLike, rejected: bool = True) -> list[Part]:
 def split_name(ds: Dataset) -> str:
     """The split that a dataset is, without the slice it was loaded with; `train` where that is no single split.
 
-    Example:
+    Examples:
         >>> from datasets import Dataset
         >>> split_name(Dataset.from_dict({"a": [1]}, split="test")), split_name(Dataset.from_dict({"a": [1]}))
         ('test', 'train')

@@ -72,7 +72,7 @@ def loads(text: str, file: str = "recipe", extra: Iterable[type[Step]] = ()) -> 
         RecipeError: it says something that cannot be run.
         MissingExtraError: a step needs a package that is not installed.
 
-    Example:
+    Examples:
         >>> from tilth import recipe
         >>> text = '''
         ... tilth: 1

@@ -59,7 +59,7 @@ def dumps(pipeline: Named, source: str | Source | None = None, *, lossy: bool = 
     Raises:
         RecipeError: a value cannot be written.
 
-    Example:
+    Examples:
         >>> from tilth import Pipeline, recipe
         >>> from tilth.filters import WordCount
         >>> print(recipe.dumps(Pipeline(WordCount("text", min=3))))

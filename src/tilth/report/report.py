@@ -29,7 +29,7 @@ class Report(Funnel):
         seconds: how long the run took.
         columns: the columns of the result.
 
-    Example:
+    Examples:
         >>> from tilth.ledger import StepRecord
         >>> step = StepRecord("short", "WordCount", "filter", rows_in=10, rows_out=8, dropped={"too_few_words": 2})
         >>> report = Report(rows_in=10, rows_added=0, rows_out=8, steps=(step,))

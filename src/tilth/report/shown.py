@@ -50,7 +50,7 @@ _WHITE = str.maketrans({" ": "␣", "\n": "↵\n", "\t": "⇥\t"})
 def number(value: float) -> str:
     """A count with a thin space between thousands; what is not whole has one decimal below a hundred, none above.
 
-    Example:
+    Examples:
         >>> number(26000).replace(THIN, " "), number(3.14159)
         ('26 000', '3.1')
     """
@@ -64,7 +64,7 @@ def number(value: float) -> str:
 def short_number(value: float, exact: int = 100_000) -> str:
     """A count in at most five characters, for where there is no room; below `exact` all its digits.
 
-    Example:
+    Examples:
         >>> short_number(26_000), short_number(26_000, exact=1000), short_number(9_999_999_999)
         ('26000', '26.0k', '10.0G')
     """
@@ -84,7 +84,7 @@ def short_number(value: float, exact: int = 100_000) -> str:
 def seconds(value: float, *, short: bool = False) -> str:
     """A span of time, to two or three digits; `short` has one unit.
 
-    Example:
+    Examples:
         >>> [seconds(s).replace(FIXED, " ") for s in (0.34, 1.2, 75, 11_520)]
         ['340 ms', '1.2 s', '1 min 15 s', '3 h 12 min']
     """
@@ -113,7 +113,7 @@ def seconds(value: float, *, short: bool = False) -> str:
 def percent(share: float) -> str:
     """A share in percent. Only nothing is 0% and only all is 100%.
 
-    Example:
+    Examples:
         >>> [percent(share) for share in (0, 0.0001, 0.5, 0.99999, 1)]
         ['0%', '<0.1%', '50.0%', '>99.9%', '100%']
     """
@@ -135,7 +135,7 @@ def visible(text: str, *, lines: bool = False) -> str:
         text: any text.
         lines: leave line ends and tabs as they are.
 
-    Example:
+    Examples:
         >>> visible("a\\u202eb\\x1b[31m")
         'a\\\\u202eb\\\\x1b[31m'
     """
@@ -175,7 +175,7 @@ def diff_html(before: str, after: str) -> str:
         before: the text as it was.
         after: the text as it is.
 
-    Example:
+    Examples:
         >>> diff_html("the cat sat", "the dog sat")
         'the <del>cat</del><ins>dog</ins> sat'
     """
