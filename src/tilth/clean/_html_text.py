@@ -422,8 +422,10 @@ def _number(data, at, end):
             digit = (byte | 0x20) - 0x57
         else:
             break
+        code = code * (16 if hexadecimal else 10) + digit
         # Beyond Unicode the number no longer matters.
-        code = min(code * (16 if hexadecimal else 10) + digit, 0x110000)
+        if code > 0x10FFFF:
+            code = np.int64(0x110000)
         at += 1
     if at == first or at >= end or data[at] != _SEMICOLON:
         return 0, code
