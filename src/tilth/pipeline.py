@@ -187,7 +187,8 @@ class Curated:
         """Write the result to a folder, which appears whole or not at all.
 
         It holds `data/` and `rejected/` with Parquet files, `recipe.yaml`, the dataset card `README.md` and
-        `report.html`; `datasets.load_dataset(folder)` reads it, and it can be pushed to the Hub as it is.
+        `report.html`; `datasets.load_dataset(folder)` reads it (a folder that is written again under the same name
+        is found in its cache as it was; `tilth.sources.load` reads it fresh), and it can be pushed to the Hub as it is.
 
         Args:
             folder: a folder that is not there yet, or is empty.
