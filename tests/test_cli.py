@@ -183,7 +183,7 @@ def test_steps_are_listed_with_their_fields():
     assert re.search(r"column: str\n", one)
     assert re.search(r"min: int = \d+\n", one)
     assert "filters.WordCount" in tilth_("steps", "filters").stdout
-    assert "Did you mean filters.WordCount?" in re.sub(r"\s+", " ", tilth_("steps", "filters.WordCont").stderr)
+    assert "Did you mean filters.WordCount?" in re.sub(r"[\s│]+", " ", tilth_("steps", "filters.WordCont").stderr)
 
 
 def test_the_version_is_told():
