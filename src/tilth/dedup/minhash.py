@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from tilth.frame import Frame, Rows
 from tilth.step import DatasetStep, Dropped, Outcome, require
 from tilth.text.strings import strings, strings_of
 from tilth.text.threads import ordered_map
+
+if TYPE_CHECKING:
+    from tilth.dedup._greedy import Buckets
 
 _PAIRS_AT_ONCE = 2_048
 _MISS_WEIGHT = 0.98
@@ -112,21 +115,29 @@ class MinHash(DatasetStep):
 
     def run(self, ds: Dataset) -> Outcome:
         """Find the groups and drop all rows but one of each."""
+        from tilth.dedup._greedy import Buckets
         from tilth.dedup._sketch import sketch
 
         frame = Frame.of(ds)
         order = priority(self, self.keep, ds, [self.column])
         bands, rows = self.shape
 
-        def sketched(table: pa.Table, _: int) -> tuple[npt.NDArray[Any], ...]:
-            text = strings(table, self.column, str(self))
-            return (*sketch(text, self.ngram, self.num_perm, bands, rows, self.seed), text.valid)
-
-        made = list(frame.map_batches(sketched, [self.column]))
-        if not made:
+        if not len(ds):
             return Outcome.without(Dropped.none(), 0)
-        keys, prints, digests, valid = (np.concatenate(parts) for parts in zip(*made, strict=True))
-        del made
+
+        keys = np.empty((len(ds), bands), dtype=np.uint64)
+        prints = np.empty((len(ds), self.num_perm), dtype=np.uint8)
+        digests = np.empty((len(ds), 2), dtype=np.uint64)
+        valid = np.empty(len(ds), dtype=np.bool_)
+
+        def sketched(table: pa.Table, first: int) -> None:
+            text = strings(table, self.column, str(self))
+            here = slice(first, first + len(text))
+            valid[here] = text.valid
+            keys[here], prints[here], digests[here] = sketch(text, self.ngram, self.num_perm, bands, rows, self.seed)
+
+        for _ in frame.map_batches(sketched, [self.column]):
+            pass
 
         kept = np.arange(len(ds), dtype=np.int64)
         similarity = np.ones(len(ds), dtype=np.float32)
@@ -138,7 +149,11 @@ class MinHash(DatasetStep):
         kept[order[folded]] = order[first_of[folded]]
 
         single = order[~folded]
-        self._thin(frame, single, keys, prints, kept, similarity, codes)
+        # What belongs to folded rows is let go before the groups are formed.
+        prints = prints[single]
+        buckets = Buckets(keys[single])
+        keys, digests = keys[:0].copy(), digests[:0].copy()
+        self._thin(frame, single, buckets, prints, kept, similarity, codes)
         # A copy of a row that went is stood for by what stands for that row, if it is as similar to it: it is equal.
         copies = order[folded]
         originals = kept[copies]
@@ -155,17 +170,16 @@ class MinHash(DatasetStep):
         self,
         frame: Frame,
         single: Rows,
-        keys: npt.NDArray[np.uint64],
+        buckets: Buckets,
         prints: npt.NDArray[np.uint8],
         kept: Rows,
         similarity: npt.NDArray[np.float32],
         codes: npt.NDArray[np.uint8],
     ) -> None:
         """Decide on the distinct rows `single`, best first, and enter those that go."""
-        from tilth.dedup._greedy import GOES, Buckets, Pairs, decide
+        from tilth.dedup._greedy import GOES, Pairs, decide
 
-        buckets, pairs = Buckets(keys[single]), Pairs()
-        prints = prints[single]
+        pairs = Pairs()
         state = np.zeros(len(single), dtype=np.uint8)
         stands = np.zeros(len(single), dtype=np.int32)
         how = np.zeros(len(single), dtype=np.float32)
