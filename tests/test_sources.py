@@ -75,7 +75,7 @@ def packed_bz2() -> bytes:
         ("a.ndjson", LINES),
         ("bom.jsonl", "\ufeff" + LINES),
         ("a.json", json.dumps(ROWS)),
-        ("a.jsonl.gz", gzip.compress(LINES.encode())),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
         ("a.jsonl.bz2", packed_bz2()),
         ("a.csv", "instruction,output\n" + "".join(f"{row['instruction']},{row['output']}\n" for row in ROWS)),
         ("a.tsv", "instruction\toutput\n" + "".join(f"{row['instruction']}\t{row['output']}\n" for row in ROWS)),
@@ -98,9 +98,9 @@ def test_text_is_a_row_a_line(tmp_path):
 
 def test_a_changed_file_is_read_anew(tmp_path):
     path = tmp_path / "a.jsonl.gz"
-    write(path, gzip.compress(b'{"a": 1}\n'))
+    write(path, gzip.compress(b'{"a": 1}\n', mtime=0))
     assert len(sources.load(path)) == 1
-    write(path, gzip.compress(b'{"a": 1}\n{"a": 2}\n'))
+    write(path, gzip.compress(b'{"a": 1}\n{"a": 2}\n', mtime=0))
     assert len(sources.load(path)) == 2
 
 
@@ -178,11 +178,11 @@ def test_a_saved_dataset_is_read(tmp_path):
         ("a.jsonl", "", ["a.jsonl: the file is empty"]),
         ("a.csv", "", ["a.csv: the file is empty"]),
         ("a.parquet", b"", ["a.parquet: the file is empty"]),
-        ("a.jsonl.gz", gzip.compress(b""), ["a.jsonl.gz: the file is empty"]),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), ["a.jsonl.gz: the file is empty"]),
         ("a.jsonl", "\n\n", ["a.jsonl: there is no row"]),
         ("a.json", "[]", ["a.json: there is no row"]),
         ("a.csv", "a,b\n", ["a.csv: there is no row"]),
-        ("a.jsonl.gz", gzip.compress(LINES.encode())[:-30], ["a.jsonl.gz: the gzip file is damaged or cut off"]),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-30], ["a.jsonl.gz: the gzip file is damaged or cut off"]),
         ("a.jsonl.gz", LINES, ["a.jsonl.gz: the gzip file is damaged", "Not a gzipped file"]),
         ("a.parquet", parquet()[:-100], ["a.parquet: the Parquet file is damaged or cut off"]),
         ("a.parquet", b"PAR1" + parquet()[100:], ["a.parquet: the Parquet file is damaged"]),
@@ -206,11 +206,11 @@ def test_a_bad_file_is_refused_by_name(tmp_path, name, content, parts):
 
 
 def test_the_one_bad_file_of_many_is_named(tmp_path):
-    write(tmp_path / "d" / "a.jsonl.gz", gzip.compress(LINES.encode()))
-    write(tmp_path / "d" / "b.jsonl.gz", gzip.compress(LINES.encode())[:-30])
+    write(tmp_path / "d" / "a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0))
+    write(tmp_path / "d" / "b.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-30])
     assert fault("d/*.gz").startswith("d/b.jsonl.gz: the gzip file")
     assert fault("d").startswith("d/b.jsonl.gz: the gzip file")
-    write(tmp_path / "d" / "b.jsonl.gz", gzip.compress(b'{"other": 1}\n'))
+    write(tmp_path / "d" / "b.jsonl.gz", gzip.compress(b'{"other": 1}\n', mtime=0))
     assert "the 2 files do not hold the same columns" in fault("d")
 
 

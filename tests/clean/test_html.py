@@ -35,7 +35,7 @@ SHAPES = [
     "<{}>\n",
 ]
 ODD = [
-    *"<>&;/\"'=!`x- \n\r\t\f",
+    *"<>&;/\"'=!`x- \n\r\t\f\v\0\x1f",
     "``",
     "```\n",
     "\n```",
@@ -151,6 +151,7 @@ def test_a_column_without_html_is_handed_back_itself():
         ("H<sub>2</sub>O, <b>a</b>\n    code", "H2O, a\n    code"),
         ("# Title\n\n<div align=center>\n<img src=x>\n</div>\n\n* item\n* `<b>`\n", "# Title\n\n* item\n* `<b>`\n"),
         ("<p></p>", ""),
+        ("<p>a\v \v\0b" + 70 * "x", "a\v \v\0b" + 70 * "x"),
         ("&#x80;&#150;&#0;&#xD800;&#x110000;&#99999999999999999999;&#x1F600;", "€–\ufffd\ufffd\ufffd\ufffd😀"),
         ("&nGt;&NotEqualTilde;&CounterClockwiseContourIntegral;", "≫⃒≂̸∳"),
         (None, None),

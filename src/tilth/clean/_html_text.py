@@ -306,7 +306,10 @@ def _write_one(data, at, end, decoding, references, state, out):
         _put(data[at], state, out)
         return at + 1
     spaces = _blocks.equal(data, at, np.uint8(_BLANK))
-    special = _blocks.equal(data, at, np.uint8(_TAB)) | _blocks.within(data, at, np.uint8(_LINE_FEED), np.uint8(4))
+    # Exactly what `is_space` says: the first byte here is none of it, so that a run is never empty.
+    special = _blocks.within(data, at, np.uint8(_TAB), np.uint8(2)) | _blocks.within(
+        data, at, np.uint8(0x0C), np.uint8(2)
+    )
     special |= spaces & (spaces << np.uint64(1))
     if decoding:
         special |= _blocks.equal(data, at, np.uint8(_AMPERSAND))
