@@ -182,7 +182,11 @@ def test_a_saved_dataset_is_read(tmp_path):
         ("a.jsonl", "\n\n", ["a.jsonl: there is no row"]),
         ("a.json", "[]", ["a.json: there is no row"]),
         ("a.csv", "a,b\n", ["a.csv: there is no row"]),
-        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-30], ["a.jsonl.gz: the gzip file is damaged or cut off"]),
+        (
+            "a.jsonl.gz",
+            gzip.compress(LINES.encode(), mtime=0)[:-30],
+            ["a.jsonl.gz: the gzip file is damaged or cut off"],
+        ),
         ("a.jsonl.gz", LINES, ["a.jsonl.gz: the gzip file is damaged", "Not a gzipped file"]),
         ("a.parquet", parquet()[:-100], ["a.parquet: the Parquet file is damaged or cut off"]),
         ("a.parquet", b"PAR1" + parquet()[100:], ["a.parquet: the Parquet file is damaged"]),
