@@ -161,6 +161,12 @@ def test_what_changes(text, expected):
     assert one(text) == expected
 
 
+@pytest.mark.parametrize("piece", ["  ", "\t", " \n ", "\f", "\r", "&amp;", "<b>", "<br>", "</p>", "`"])
+def test_nothing_is_missed_between_two_blocks(piece):
+    rows = ["<p>" + "a" * before + piece + "b c" + "d" * 70 for before in range(130)]
+    assert StripHtml("text")({"text": rows})["text"] == [strip_html(row) for row in rows]
+
+
 def test_every_named_reference_is_known():
     for name, value in html5.items():
         if name.endswith(";"):

@@ -112,6 +112,16 @@ def test_what_changes(text, expected):
     assert one(Normalize("text"), text) == expected
 
 
+@pytest.mark.parametrize(
+    "piece",
+    ["  \n", "\n\n\n\n", "\x00", "\u00a0", "e\u0301", "א\u0591\u05b0", "\u1112\u1161\u11ab", "Ã©", "Ã ", "\x99"],
+)
+def test_nothing_is_missed_between_two_blocks(piece):
+    rows = ["a" * before + piece + "é" * accents + "c" * 70 for before in range(130) for accents in (0, 1)]
+    assert Normalize("text")({"text": rows})["text"] == [reference(row) for row in rows]
+    assert all(Normalize("text")({"text": [row]})["text"] != [row] for row in rows)
+
+
 def test_nfkc_replaces_what_only_looks_different():
     assert one(Normalize("text", form="NFKC"), "ﬁne ½ ｶﾞ") == "fine 1⁄2 ガ"
     assert one(Normalize("text"), "ﬁne ½ ｶﾞ") == "ﬁne ½ ｶﾞ"

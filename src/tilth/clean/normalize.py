@@ -41,7 +41,7 @@ class Normalize(RewriteStep):
         control: line breaks of all kinds become `\\n`; other control characters (category Cc) go, except the tab, and
             so does the byte order mark U+FEFF.
         white_space: Unicode's spaces (category Zs) become plain ones; spaces and tabs at the end of a line go, and so
-            do blank lines at the beginning, line breaks and blanks at the end, and every third blank line in a row.
+            do blank lines at the beginning, line breaks and blanks at the end, and blank lines after two of them.
             Indentation and white space within a line stay.
 
     Raises:
@@ -79,7 +79,6 @@ class Normalize(RewriteStep):
 
     def rewrite(self, text: Strings) -> Rewritten | None:
         """The rows that are not in order."""
-
         made = self._once(text)
         for _ in range(ROUNDS):
             if made is None:
