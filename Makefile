@@ -10,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 PEERS ?= $(VENV)/peers
-BENCHMARKS := $(filter-out %/peers.py %/corpus.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out %/peers.py %/plain.py %/corpus.py,$(wildcard benchmarks/*.py))
 
 .PHONY: help demo test check docs bench peers
 
@@ -36,12 +36,12 @@ bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet --editable '.[benchmarks]'
 	for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
 
-# text-dedup asks for versions that exclude those of datatrove, and runs without them.
+# text-dedup asks for versions that exclude those of datatrove, and runs without them; what we use of TRL needs no torch.
 peers:
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet datatrove datasets pyarrow fasteners nltk numba orjson resiliparse spacy tldextract \
-		bitarray click-option-group fire ftfy psutil regex scipy unicodedata2 xxhash zstandard
-	$(PEERS)/bin/pip install --quiet --no-deps text-dedup==0.4.0
+		bitarray click-option-group fire ftfy pandas psutil regex scipy transformers unicodedata2 xxhash zstandard
+	$(PEERS)/bin/pip install --quiet --no-deps text-dedup==0.4.0 trl
 	@echo "now: $(BIN)/python benchmarks/throughput.py --peers $(PEERS)/bin/python"
 
 # A stamp is written when everything before it went well, so an environment that was left half made is made again.

@@ -1,7 +1,8 @@
 """The peers' side of the benchmarks: run by an interpreter that has them, prints one JSON line.
 
-    python benchmarks/peers.py gopher CORPUS.parquet ROWS
+    python benchmarks/peers.py gopher CORPUS.parquet ROWS [OF]
 
+ROWS rows, evenly spread over the first OF of the corpus (0 for all).
 The peers pin old versions of what we need, so they live in an environment of their own (`make peers`).
 """
 
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -80,19 +82,75 @@ def strip_html(texts: list[str], _: str) -> float:
 
 
 def minhash(texts: list[str], _: str) -> float:
-    """text-dedup 0.4.0 end to end from Parquet, two processes, as its command line runs it."""
+    """text-dedup's MinHash from Parquet to the result on disk, two processes, as its command line runs it."""
     from text_dedup.minhash import main
 
+    choices = ["--num_proc", "2", "--ngram", "5", "--num_perm", "128", "--threshold", "0.8", "--batch_size", "10000"]
+    return text_dedup(main, texts, choices)
+
+
+def exact(texts: list[str], _: str) -> float:
+    """text-dedup's exact deduplication, likewise, one process."""
+    from text_dedup.exact_hash import main
+
+    return text_dedup(main, texts, ["--num_proc", "1", "--hash_func", "xxh3", "--batch_size", "10000"])
+
+
+def text_dedup(main, texts: list[str], choices: list[str]) -> float:
+    """Seconds of one of text-dedup's commands."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "corpus.parquet"
         pq.write_table(pa.table({"text": texts}), source)
         arguments = ["--path", "parquet", "--data_files", str(source), "--split", "train", "--column", "text"]
-        arguments += ["--cache_dir", folder, "--output", str(Path(folder) / "out"), "--num_proc", "2"]
-        arguments += ["--ngram", "5", "--num_perm", "128", "--threshold", "0.8", "--batch_size", "10000"]
+        arguments += ["--cache_dir", folder, "--output", str(Path(folder) / "out")]
         began = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
-            main(arguments, standalone_mode=False)
+            main([*arguments, *choices], standalone_mode=False)
         return time.perf_counter() - began
+
+
+def drop_duplicates(texts: list[str], _: str) -> float:
+    """pandas on a data frame in memory."""
+    import pandas
+
+    frame = pandas.DataFrame({"text": texts})
+    frame.head(2).drop_duplicates("text")
+    began = time.perf_counter()
+    frame.drop_duplicates("text")
+    return time.perf_counter() - began
+
+
+def chatml(texts: list[str], _: str) -> float:
+    """TRL's conversion of ShareGPT, in `Dataset.map` as its trainers do it."""
+    import datasets
+    from trl.data_utils import maybe_convert_to_chatml
+
+    datasets.disable_progress_bars()
+    datasets.disable_caching()
+    turns = [[{"from": "user", "value": text[:80]}, {"from": "assistant", "value": text}] for text in texts]
+    ds = datasets.Dataset.from_dict({"conversations": turns})
+    ds.select(range(2)).map(maybe_convert_to_chatml, remove_columns="conversations")
+    began = time.perf_counter()
+    ds.map(maybe_convert_to_chatml, remove_columns="conversations")
+    return time.perf_counter() - began
+
+
+def template(texts: list[str], _: str) -> float:
+    """transformers' apply_chat_template on all conversations at once, to text."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
+    tokenizer.chat_template = (
+        "{% for m in messages %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}"
+        "{% endfor %}"
+    )
+    talks = [[{"role": "user", "content": text[:80]}, {"role": "assistant", "content": text}] for text in texts]
+    tokenizer.apply_chat_template(talks[:2], tokenize=False)
+    began = time.perf_counter()
+    tokenizer.apply_chat_template(talks, tokenize=False)
+    return time.perf_counter() - began
 
 
 def decontaminate(texts: list[str], _: str) -> float:
@@ -121,14 +179,21 @@ WORK: dict[str, Callable[[list[str], str], float]] = {
     "normalize": normalize,
     "strip_html": strip_html,
     "minhash": minhash,
+    "exact": exact,
+    "drop_duplicates": drop_duplicates,
     "decontaminate": decontaminate,
+    "chatml": chatml,
+    "template": template,
 }
 
 
 def main_line() -> None:
     """Do one piece of work and print its seconds."""
-    name, path, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    texts = pq.read_table(path, columns=["text"])["text"].slice(0, rows).to_pylist()
+    name, path, rows, of = sys.argv[1], sys.argv[2], int(sys.argv[3]), int((*sys.argv, 0)[4])
+    found = pq.read_table(path, columns=["text"])["text"]
+    found = found.slice(0, of) if of else found
+    places = np.linspace(0, len(found) - 1, min(len(found), rows)).astype(np.int64)
+    texts = [text or "" for text in found.take(pa.array(places)).to_pylist()]
     seconds = WORK[name](texts, path)
     size = sum(len(text.encode()) for text in texts)
     print(json.dumps({"rows": len(texts), "bytes": size, "seconds": seconds}))
