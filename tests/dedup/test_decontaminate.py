@@ -31,7 +31,7 @@ QUESTIONS = [
     "Which of these rivers flows through the largest number of capital cities on its way from the source to the sea?",
     "Who wrote the first of these plays?",
 ]
-GOLDEN = "442d6e64561c24425ebe7c5641b5c861"
+GOLDEN = "6f8121b97aed6b2c678cc3cd2a8fef54"
 WORDS = st.sampled_from(["a", "b", "c", "Dé", "中"])
 
 

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from tilth.text.kernel import kernel
 from tilth.text.strings import Strings, from_python
 from tilth.text.unicode import EXTEND, LETTER, ROLE, SPACE, SPACELESS, SYMBOL, WORD, tables
-from tilth.text.words import decode, hash_ascii_word, hash_words, leading_zeros, ones, trailing_zeros
+from tilth.text.words import decode, hash_word, leading_zeros, ones, trailing_zeros
 
 # The columns of what `count` gives.
 WORDS = 0
@@ -64,9 +64,7 @@ def _stop_table(stop_words: Sequence[str]) -> tuple[npt.NDArray[np.uint64], np.u
     lengths = 0
     for word in stop_words:
         text = from_python([word])
-        found = np.zeros(text.nbytes + 1, dtype=np.uint64)
-        hash_words(text.data, text.offsets[0], text.offsets[1], known.classes, known.lower, found)
-        hashes.add(int(found[0]))
+        hashes.add(int(hash_word(text.data, text.offsets[0], text.offsets[1], known.lower)))
         lengths |= 1 << len(word)
     table = np.zeros(1 << max(4, (4 * len(hashes)).bit_length()), dtype=np.uint64)
     for value in sorted(hashes):
@@ -84,7 +82,6 @@ def count_rows(data, offsets, valid, classes, lower, table, lengths, different):
     counts = np.zeros((rows, _COLUMNS), dtype=np.int64)
     seen = np.full(len(table), -1, dtype=np.int64)
     last = np.zeros(64, dtype=np.uint8)
-    hashed = np.zeros(2, dtype=np.uint64)
     for row in range(rows):
         if valid[row]:
             _count_row(
@@ -98,7 +95,6 @@ def count_rows(data, offsets, valid, classes, lower, table, lengths, different):
                 different,
                 seen,
                 row,
-                hashed,
                 last,
                 counts[row],
             )
@@ -106,7 +102,7 @@ def count_rows(data, offsets, valid, classes, lower, table, lengths, different):
 
 
 @kernel
-def _count_row(data, begin, end, classes, lower, table, lengths, different, seen, row, hashed, last, tally):
+def _count_row(data, begin, end, classes, lower, table, lengths, different, seen, row, last, tally):
     at, line = begin, begin
     # What the byte before `at` leaves open: a run of symbols, and so many dots.
     in_symbol, dots = np.uint64(0), np.int64(0)
@@ -140,7 +136,7 @@ def _count_row(data, begin, end, classes, lower, table, lengths, different, seen
             tally[HASHES] += ones(hashes & here)
             dots = _dots(dot & here, size, dots, tally)
             if tally[STOP_WORDS] < different:
-                _stop_words(data, at, word, starts, table, lengths, seen, row, tally)
+                _stop_words(data, at, word, starts, lower, table, lengths, seen, row, tally)
             breaks &= here
             while breaks != 0:
                 place = at + np.int64(trailing_zeros(breaks))
@@ -150,9 +146,7 @@ def _count_row(data, begin, end, classes, lower, table, lengths, different, seen
                 line = place + 1
             at += size
         if (stopped or size == 0) and at < end:
-            at, line, in_symbol = _run(
-                data, at, end, line, in_symbol, classes, lower, table, lengths, seen, row, hashed, tally
-            )
+            at, line, in_symbol = _run(data, at, end, line, in_symbol, classes, lower, table, lengths, seen, row, tally)
             dots = np.int64(0)
     if line < end:
         _end_line(data, line, end, classes, tally)
@@ -174,7 +168,7 @@ def _dots(dot, size, before, tally):
 
 
 @kernel
-def _stop_words(data, at, word, starts, table, lengths, seen, row, tally):
+def _stop_words(data, at, word, starts, lower, table, lengths, seen, row, tally):
     """Look up those words of a block that are as long as a stop word."""
     wanted, going, length = np.uint64(0), starts, np.uint64(1)
     while going != 0 and lengths >> length != 0:
@@ -187,7 +181,7 @@ def _stop_words(data, at, word, starts, table, lengths, seen, row, tally):
         first = np.int64(trailing_zeros(wanted))
         wanted &= wanted - _ONE
         length_here = np.int64(trailing_zeros(~(word >> np.uint64(first))))
-        tally[STOP_WORDS] += _meet(hash_ascii_word(data, at + first, length_here), table, seen, row)
+        tally[STOP_WORDS] += _meet(hash_word(data, at + first, at + first + length_here, lower), table, seen, row)
 
 
 @kernel
@@ -204,7 +198,7 @@ def _meet(found, table, seen, row):
 
 
 @kernel
-def _run(data, at, end, line, in_symbol, classes, lower, table, lengths, seen, row, hashed, tally):
+def _run(data, at, end, line, in_symbol, classes, lower, table, lengths, seen, row, tally):
     """Read characters from `at` on until ASCII comes that is in no word of before.
 
     Returns where that is, where its line begins, and whether a run of symbols is open.
@@ -229,8 +223,7 @@ def _run(data, at, end, line, in_symbol, classes, lower, table, lengths, seen, r
             continue
         # Folding keeps the number of characters, so a word of another length is no stop word.
         if state in (WORD, SPACELESS) and _as_long(characters - before, lengths):
-            hash_words(data, start, at, classes, lower, hashed)
-            tally[STOP_WORDS] += _meet(hashed[0], table, seen, row)
+            tally[STOP_WORDS] += _meet(hash_word(data, start, at, lower), table, seen, row)
         if role in (WORD, SPACELESS):
             start, before = at, characters
             has_letter = (kind & LETTER) != 0
@@ -246,8 +239,7 @@ def _run(data, at, end, line, in_symbol, classes, lower, table, lengths, seen, r
         state = role
         at += size
     if state in (WORD, SPACELESS) and _as_long(characters - before, lengths):
-        hash_words(data, start, at, classes, lower, hashed)
-        tally[STOP_WORDS] += _meet(hashed[0], table, seen, row)
+        tally[STOP_WORDS] += _meet(hash_word(data, start, at, lower), table, seen, row)
     tally[WORDS] += words
     tally[TOKENS] += words + symbols
     tally[WORD_CHARACTERS] += characters

@@ -5,8 +5,8 @@ character of a script that puts no spaces between words (Chinese, Japanese, Thai
 folded by the simple lower-case mapping. On text without marks in scripts with spaces this is what `\\w+` finds in
 Python.
 
-A word's hash is 64 bits over its lower-cased UTF-8 (with `_` as 0x7F), in groups of eight bytes; it is the same on
-every machine. In ASCII, which is most text, 64 bytes are classed at once and words are folded eight bytes at a time.
+A word's hash is 64 bits over its lower-cased UTF-8 (with `_` as 0x7F), in groups of sixteen bytes, each taken in by
+one multiplication to 128 bits; it is the same on every machine.
 """
 
 from __future__ import annotations
@@ -18,15 +18,30 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tilth.text.bits import (
+    address,
+    byte_at,
+    eight_at,
+    four_at,
+    leading_zeros,
+    load_eight,
+    mix,
+    multiplied,
+    ones,
+    trailing_zeros,
+    write_eight,
+)
 from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import EXTEND, ROLE, SPACELESS, WORD, tables
 
-HASH_VERSION = 1
+HASH_VERSION = 2
 """Raised when any hash would come out otherwise; whatever stores hashes stores this with them."""
 
 _ONES = np.uint64(0x0101010101010101)
 _HIGH = np.uint64(0x8080808080808080)
+_LOWER = _ONES * np.uint64(0x20)
+"""Folds ASCII word bytes: letters become lower case, digits stay, and `_` becomes 0x7F, as no other one does."""
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 _K1 = np.uint64(0xBF58476D1CE4E5B9)
 _K2 = np.uint64(0x94D049BB133111EB)
@@ -62,82 +77,42 @@ def _spaced(classes: npt.NDArray[np.uint8], character: str) -> bool:
     return int(classes[ord(character)] & ROLE) == WORD
 
 
-@intrinsic  # type: ignore[misc]
-def load_eight(_context, data, at):  # type: ignore[no-untyped-def]
-    """Eight bytes of `data` from `at` on as one little-endian number, aligned or not."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        pointer = builder.gep(array.data, [arguments[1]])
-        return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
-
-    return types.uint64(data, types.int64), generate
-
-
-@intrinsic  # type: ignore[misc]
-def trailing_zeros(_context, value):  # type: ignore[no-untyped-def]
-    """How many low bits of a 64-bit number are zero; 64 for zero."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.cttz(arguments[0], cgutils.false_bit)
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic  # type: ignore[misc]
-def leading_zeros(_context, value):  # type: ignore[no-untyped-def]
-    """How many high bits of a 64-bit number are zero; 64 for zero."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.ctlz(arguments[0], cgutils.false_bit)
-
-    return types.uint64(types.uint64), generate
-
-
 @njit(inline="always")
-def mix(value):
-    """Spread the bits of a 64-bit number (the finaliser of SplitMix64)."""
-    value = (value ^ (value >> np.uint64(30))) * _K1
-    value = (value ^ (value >> np.uint64(27))) * _K2
-    return value ^ (value >> np.uint64(31))
-
-
-@njit(inline="always")
-def _absorb(state, group):
-    state = (state ^ group) * _K1
-    return state ^ (state >> np.uint64(32))
-
-
-@njit(inline="always")
-def _finish(state, length):
-    state = (state ^ (np.uint64(length) * _SEED)) * _K2
-    return state ^ (state >> np.uint64(29))
+def _absorb(state, one, two):
+    """The state of a hash after sixteen more bytes."""
+    return multiplied(one ^ _K1, two ^ _K2 ^ state)
 
 
 @njit(inline="always")
 def decode(data, at, end):
     """The code point at `at` and its length in bytes; a byte that is not UTF-8 is U+FFFD and one byte long."""
-    first = np.int64(data[at])
+    return decode_at(address(data), at, end, len(data))
+
+
+@njit(inline="always")
+def decode_at(text, at, end, limit):
+    """`decode` of the text at an address, of which `limit` bytes can be read."""
+    first = np.int64(byte_at(text, at))
     if first < 0x80:
         return first, 1
-    if 0xC2 <= first < 0xE0 and at + 1 < end and (data[at + 1] & 0xC0) == 0x80:
-        return ((first & 0x1F) << 6) | np.int64(data[at + 1] & 0x3F), 2
-    if 0xE0 <= first < 0xF0 and at + 2 < end and (data[at + 1] & 0xC0) == 0x80 and (data[at + 2] & 0xC0) == 0x80:
-        code = ((first & 0x0F) << 12) | (np.int64(data[at + 1] & 0x3F) << 6) | np.int64(data[at + 2] & 0x3F)
-        return (code, 3) if 0x800 <= code < 0xD800 or code >= 0xE000 else (np.int64(0xFFFD), 1)
-    if (
-        0xF0 <= first < 0xF5
-        and at + 3 < end
-        and (data[at + 1] & 0xC0) == 0x80
-        and (data[at + 2] & 0xC0) == 0x80
-        and (data[at + 3] & 0xC0) == 0x80
-    ):
-        code = (
-            ((first & 0x07) << 18)
-            | (np.int64(data[at + 1] & 0x3F) << 12)
-            | (np.int64(data[at + 2] & 0x3F) << 6)
-            | np.int64(data[at + 3] & 0x3F)
-        )
+    # Bytes beyond the text read as zero, which continues no character.
+    last = min(end, limit)
+    if at + 4 <= limit:
+        four = np.int64(four_at(text, at))
+        if at + 4 > last:
+            four &= (1 << (8 * (last - at))) - 1
+    else:
+        four = first
+        for place in range(1, last - at):
+            four |= np.int64(byte_at(text, at + place)) << (8 * place)
+    if four & 0xC0E0 == 0x80C0:
+        code = ((four & 0x1F) << 6) | ((four >> 8) & 0x3F)
+        return (code, 2) if code >= 0x80 else (np.int64(0xFFFD), 1)
+    if four & 0xC0C0F0 == 0x8080E0:
+        code = ((four & 0x0F) << 12) | ((four >> 2) & 0xFC0) | ((four >> 16) & 0x3F)
+        return (code, 3) if code >= 0x800 and code & 0xF800 != 0xD800 else (np.int64(0xFFFD), 1)
+    if four & 0xC0C0C0F8 == 0x808080F0:
+        code = ((four & 0x07) << 18) | ((four << 4) & 0x3F000) | ((four >> 10) & 0xFC0) | ((four >> 24) & 0x3F)
         return (code, 4) if 0x10000 <= code < 0x110000 else (np.int64(0xFFFD), 1)
     return np.int64(0xFFFD), 1
 
@@ -155,23 +130,22 @@ def word_bytes(eight):
     return (letter | digit | line) & ascii_only, upper & ascii_only
 
 
-@intrinsic  # type: ignore[misc]
-def _masks(_context, data, at):  # type: ignore[no-untyped-def]
-    """For the 64 bytes of `data` from `at` on, a bit each: ASCII word bytes, and bytes that are not ASCII.
+@intrinsic
+def _masks(_context, text, at):
+    """For the 64 bytes from `at` on of the text at an address, a bit each: ASCII word bytes; bytes that are not ASCII.
 
     Written as one vector operation, which LLVM turns into what the processor has.
     """
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    def generate(context, builder, signature, arguments):
         vector = ir.VectorType(ir.IntType(8), 64)
-        pointer = builder.gep(array.data, [arguments[1]])
-        bytes_ = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=1)
+        pointer = builder.inttoptr(builder.add(arguments[0], arguments[1]), vector.as_pointer())
+        bytes_ = builder.load(pointer, align=1)
 
         def all_of(value: int) -> ir.Constant:
             return ir.Constant(vector, [value] * 64)
 
-        def within(values, low: int, count: int):  # type: ignore[no-untyped-def]
+        def within(values, low: int, count: int):
             return builder.icmp_unsigned("<", builder.sub(values, all_of(low)), all_of(count))
 
         letter = within(builder.or_(bytes_, all_of(0x20)), 0x61, 26)
@@ -181,15 +155,15 @@ def _masks(_context, data, at):  # type: ignore[no-untyped-def]
         masks = [builder.bitcast(bits, ir.IntType(64)) for bits in (inside, beyond)]
         return cgutils.pack_array(builder, masks)
 
-    return types.UniTuple(types.uint64, 2)(data, types.int64), generate
+    return types.UniTuple(types.uint64, 2)(text, types.int64), generate
 
 
 @kernel
-def _masks_at_end(data, at):
+def _masks_at_end(text, at, end):
     """`_masks` where fewer than 64 bytes are left."""
     inside, beyond = np.uint64(0), np.uint64(0)
-    for place in range(min(64, len(data) - at)):
-        byte = data[at + place]
+    for place in range(min(64, end - at)):
+        byte = byte_at(text, at + place)
         bit = np.uint64(1) << np.uint64(place)
         if byte >= 0x80:
             beyond |= bit
@@ -199,9 +173,11 @@ def _masks_at_end(data, at):
 
 
 @njit(inline="always")
-def _block(data, at, end):
+def _block(text, at, end, limit):
     """`_masks` of the bytes from `at` to `end`, 64 of them at most."""
-    inside, beyond = _masks(data, at) if at + 64 <= len(data) else _masks_at_end(data, at)
+    if at + 64 > limit:
+        return _masks_at_end(text, at, end)
+    inside, beyond = _masks(text, at)
     if end - at < 64:
         within = (np.uint64(1) << np.uint64(end - at)) - np.uint64(1)
         inside &= within
@@ -215,132 +191,190 @@ def hash_words(data, start, end, classes, lower, out):
 
     Returns the number of words.
     """
+    # From here on arrays are addresses: numba counts the references to an array that is passed on, and counting them
+    # takes longer than hashing a word.
+    return _hash_words(address(data), start, end, len(data), address(classes), address(lower), address(out))
+
+
+@kernel
+def _hash_words(text, start, end, limit, classes, lower, out):
     count = 0
-    at = start
-    one = np.uint64(1)
-    fresh = True
-    inside, beyond = np.uint64(0), np.uint64(0)
-    while at < end:
-        if fresh:
-            inside, beyond = _block(data, at, end)
-            fresh = False
-        if beyond != 0:
-            # Words up to the first byte that is not ASCII; one that touches it may go on with it.
-            stop = np.int64(trailing_zeros(beyond))
-            inside &= (one << np.uint64(stop)) - one
-            while inside != 0:
-                first = np.int64(trailing_zeros(inside))
-                length = np.int64(trailing_zeros(~(inside >> np.uint64(first))))
-                if first + length == stop:
-                    stop = first
-                    break
-                out[count] = hash_ascii_word(data, at + first, length)
-                count += 1
-                inside &= inside + (one << np.uint64(first))
-            at, count = _hash_run(data, at + stop, end, classes, lower, out, count)
-            fresh = True
-            continue
-        # Blocks follow each other at fixed places, so that the processor can begin the next before this one is done.
-        next_inside, next_beyond = np.uint64(0), np.uint64(0)
-        if at + 64 < end:
-            next_inside, next_beyond = _block(data, at + 64, end)
-        tail = np.int64(leading_zeros(~inside))
-        if tail > 0:
-            inside = inside & ((one << np.uint64(64 - tail)) - one) if tail < 64 else np.uint64(0)
-        while inside != 0:
-            first = np.int64(trailing_zeros(inside))
-            length = np.int64(trailing_zeros(~(inside >> np.uint64(first))))
-            out[count] = hash_ascii_word(data, at + first, length)
+    opened = np.int64(start)
+    # What a block leaves for the next: whether its last byte is in a word, where the next word must begin anew, and of
+    # a character that lies in both the bytes to come and whether they are in a word.
+    carry, apart, reach = np.uint64(0), np.uint64(0), np.uint64(0)
+    skip = 0
+    for at in range(start, end, 64):
+        inside, beyond = _block(text, at, end, limit)
+        split = np.uint64(0)
+        if beyond | apart != 0:
+            inside, split, apart, reach, skip = _characters(
+                text, at, end, limit, classes, inside | reach, beyond, carry, apart, skip
+            )
+        before = (inside << np.uint64(1)) | carry
+        begins = inside & (~before | split)
+        ends = before & (~inside | split)
+        # How many words end here is known before the first one is hashed: nothing in the loop has to be guessed.
+        for turn in range(ones(ends)):
+            if turn > 0 or carry == 0:
+                opened = at + np.int64(trailing_zeros(begins))
+                begins &= begins - np.uint64(1)
+            last = at + np.int64(trailing_zeros(ends))
+            ends &= ends - np.uint64(1)
+            length = last - opened
+            if length <= 16 and opened + 16 <= limit:
+                one = eight_at(text, opened) & _FIRST[np.uint64(length)]
+                two = eight_at(text, opened + 8) & _SECOND[np.uint64(length)]
+                if (one | two) & _HIGH == 0:
+                    write_eight(out, count, _short(one, two, length))
+                    count += 1
+                    continue
+            write_eight(out, count, _hash_word(text, opened, last, limit, lower))
             count += 1
-            inside &= inside + (one << np.uint64(first))
-        at += 64
-        if tail > 0:
-            more = np.int64(trailing_zeros(~next_inside))
-            if tail == 64 or more == 64 or (next_beyond >> np.uint64(more)) & one != 0:
-                at, count = _hash_run(data, at - tail, end, classes, lower, out, count)
-                fresh = True
-                continue
-            out[count] = hash_ascii_word(data, at - tail, tail + more)
-            count += 1
-            next_inside &= ~((one << np.uint64(more)) - one)
-        inside, beyond = next_inside, next_beyond
+        if begins != 0:
+            opened = at + np.int64(trailing_zeros(begins))
+        carry = inside >> np.uint64(63)
+    if carry != 0 and (end - start) % 64 == 0:
+        write_eight(out, count, _hash_word(text, opened, end, limit, lower))
+        count += 1
     return count
 
 
-@njit(inline="always")
-def hash_ascii_word(data, at, length):
-    """The hash of the word of ASCII characters in these `length` bytes, as `hash_words` gives it."""
-    if length > 16 or at + 16 > len(data):
-        return _hash_long(data, at, length)
-    # Nearly every word: one or two groups, and no loop for the processor to guess.
-    state = _absorb(_SEED, _folded(load_eight(data, at) & _first_bytes(min(length, 8))))
-    if length > 8:
-        state = _absorb(state, _folded(load_eight(data, at + 8) & _first_bytes(length - 8)))
-    return _finish(state, length)
-
-
 @kernel
-def _hash_long(data, at, length):
-    state = _SEED
-    for begin in range(at, at + length, 8):
-        group = np.uint64(0)
-        for place in range(min(8, at + length - begin)):
-            group |= np.uint64(data[begin + place]) << np.uint64(8 * place)
-        state = _absorb(state, _folded(group))
-    return _finish(state, length)
+def _characters(text, at, end, limit, classes, inside, beyond, carry, apart, skip):
+    """Bring the characters of a block that are not ASCII into its mask of word bytes.
 
-
-@njit(inline="always")
-def _first_bytes(count):
-    """A mask of the first 1 to 8 bytes of eight."""
-    return ~np.uint64(0) >> np.uint64(64 - 8 * count)
-
-
-@njit(inline="always")
-def _folded(eight):
-    """ASCII word bytes in lower case. `_` becomes 0x7F, as no other word byte does; that spares telling it apart."""
-    return eight | ((eight & (_ONES * np.uint64(0x40))) >> np.uint64(1))
-
-
-@kernel
-def _hash_run(data, at, end, classes, lower, out, count):
-    """Hash any words from `at` on until an ASCII byte outside them comes. Gives where that is, and the count."""
-    first = True
-    while at < end and (first or data[at] >= 0x80):
-        first = False
-        code, size = decode(data, at, end)
-        role = classes[code] & ROLE
-        if role != WORD and role != SPACELESS:
-            at += size
-            continue
-        state, group, filled, length = _SEED, np.uint64(0), 0, 0
-        while True:
+    Gives the mask; the bits at which a word begins that touches the one before; and for the next block the bits at
+    which that is so if a word begins there, the bits of the last character that are in a word, and its bytes.
+    """
+    one = np.uint64(1)
+    begins, touching, next_apart, reach = np.uint64(0), apart, np.uint64(0), np.uint64(0)
+    alone_end = np.int64(trailing_zeros(apart)) if apart != 0 else -1
+    beyond &= ~((one << np.uint64(skip)) - one)
+    skip = 0
+    while beyond != 0:
+        place = np.int64(trailing_zeros(beyond))
+        code, size = decode_at(text, at + place, end, limit)
+        after = place + size
+        role = byte_at(classes, code) & ROLE
+        held = (inside >> np.uint64(place - 1)) & one if place > 0 else carry
+        if role in (SPACELESS, WORD) or (role == EXTEND and held != 0):
+            filled = (one << np.uint64(size)) - one
+            inside |= filled << np.uint64(place)
+            if after > 64:
+                reach = filled >> np.uint64(64 - place)
             if role == SPACELESS:
-                folded = code
-            elif code < 0x80:
-                folded = code | ((code & 0x40) >> 1)
+                begins |= one << np.uint64(place)
+                alone_end = after
+            elif role == EXTEND and alone_end == place:
+                touching &= ~(one << np.uint64(place))
+                alone_end = after
+            if alone_end == after:
+                if after < 64:
+                    touching |= one << np.uint64(after)
+                else:
+                    next_apart = one << np.uint64(after - 64)
+        if after >= 64:
+            skip = after - 64
+            break
+        beyond &= ~((one << np.uint64(after)) - one)
+    return inside, begins | (touching & inside), next_apart, reach, skip
+
+
+_FIRST = np.array([2 ** (8 * min(length, 8)) - 1 for length in range(17)], dtype=np.uint64)
+_SECOND = np.array([2 ** (8 * max(length - 8, 0)) - 1 for length in range(17)], dtype=np.uint64)
+"""Masks of a word's bytes in its first and in its second eight."""
+_BEGIN = np.array([length * int(_SEED) % 2**64 for length in range(17)], dtype=np.uint64)
+
+
+@njit(inline="always")
+def _short(one, two, length):
+    """The hash of an ASCII word of 16 bytes at most, behind which both numbers are zero."""
+    one |= _LOWER & _FIRST[np.uint64(length)]
+    two |= _LOWER & _SECOND[np.uint64(length)]
+    return _absorb(_BEGIN[np.uint64(length)], one, two)
+
+
+@kernel
+def hash_word(data, first, last, lower):
+    """The hash of the one word that `data[first:last]` is, as `hash_words` gives it."""
+    return _hash_word(address(data), first, last, len(data), address(lower))
+
+
+_CASED = np.uint8(8)
+
+
+def _leads() -> npt.NDArray[np.uint8]:
+    """For the first byte of a character how many bytes it has, and whether any such character has a lower case."""
+    lower = tables().lower
+    cased = {chr(code).encode()[0] for code in np.flatnonzero(lower != np.arange(len(lower)))}
+    widths = np.repeat(np.array([1, 2, 3, 4], dtype=np.uint8), [0xC0, 0x20, 0x10, 0x10])
+    # ASCII is folded otherwise.
+    widths[[lead for lead in cased if lead >= 0x80]] |= _CASED
+    return widths
+
+
+_LEADS = _leads()
+
+
+@kernel
+def _hash_word(text, first, last, limit, lower):
+    length = last - first
+    if length <= 16 and first + 16 <= limit:
+        one = eight_at(text, first) & _FIRST[np.uint64(length)]
+        two = eight_at(text, first + 8) & _SECOND[np.uint64(length)]
+        cased = np.uint8(0)
+        at = first
+        while at < last:
+            lead = _LEADS[np.uint64(byte_at(text, at))]
+            cased |= lead
+            at += np.int64(lead & 7)
+        if cased & _CASED == 0:
+            one |= ((~one & _HIGH) >> np.uint64(2)) & _FIRST[np.uint64(length)]
+            two |= ((~two & _HIGH) >> np.uint64(2)) & _SECOND[np.uint64(length)]
+            return _absorb(_BEGIN[np.uint64(length)], one, two)
+    one, two, filled = np.uint64(0), np.uint64(0), np.int64(0)
+    at = first
+    while at < last:
+        encoded, width, size = _folded(text, at, last, limit, lower)
+        at += size
+        if filled < 8:
+            one |= encoded << np.uint64(8 * filled)
+            if filled + width > 8:
+                two |= encoded >> np.uint64(8 * (8 - filled))
+        elif filled < 16:
+            two |= encoded << np.uint64(8 * (filled - 8))
+        filled += width
+    if filled <= 16:
+        return _absorb(_BEGIN[np.uint64(filled)], one, two)
+    state = np.uint64(filled) * _SEED
+    one, two, filled = np.uint64(0), np.uint64(0), np.int64(0)
+    at = first
+    while at < last:
+        encoded, width, size = _folded(text, at, last, limit, lower)
+        at += size
+        for _ in range(width):
+            byte = (encoded & np.uint64(0xFF)) << np.uint64(8 * (filled & 7))
+            encoded >>= np.uint64(8)
+            if filled < 8:
+                one |= byte
             else:
-                folded = np.int64(lower[code])
-            encoded, width = encode(folded)
-            group |= encoded << np.uint64(8 * filled)
-            length += width
-            filled += width
-            if filled >= 8:
-                state = _absorb(state, group)
-                filled -= 8
-                group = encoded >> np.uint64(8 * (width - filled)) if filled > 0 else np.uint64(0)
-            at += size
-            if at >= end:
-                break
-            code, size = decode(data, at, end)
-            following = classes[code] & ROLE
-            if following != EXTEND and (following != WORD or role == SPACELESS):
-                break
-        if filled:
-            state = _absorb(state, group)
-        out[count] = _finish(state, length)
-        count += 1
-    return at, count
+                two |= byte
+            filled += 1
+            if filled == 16:
+                state = _absorb(state, one, two)
+                one, two, filled = np.uint64(0), np.uint64(0), 0
+    return _absorb(state, one, two) if filled else state
+
+
+@njit(inline="always")
+def _folded(text, at, last, limit, lower):
+    """The character at `at` folded, its UTF-8 in one number; how many bytes that has, and how many the character."""
+    code, size = decode_at(text, at, last, limit)
+    if code < 0x80:
+        return np.uint64(code | 0x20), np.int64(1), np.int64(1)
+    encoded, width = encode(np.int64(four_at(lower, 4 * code)))
+    return encoded, np.int64(width), np.int64(size)
 
 
 @njit(inline="always")
@@ -400,23 +434,13 @@ def count_words_kernel(data, offsets, classes):
     return counts
 
 
-@intrinsic  # type: ignore[misc]
-def ones(_context, value):  # type: ignore[no-untyped-def]
-    """How many bits of a 64-bit number are set."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), generate
-
-
 __all__ = [
     "HASH_VERSION",
     "count_words",
     "count_words_kernel",
     "decode",
     "encode",
-    "hash_ascii_word",
+    "hash_word",
     "hash_words",
     "leading_zeros",
     "load_eight",
