@@ -142,10 +142,10 @@ def _masks(_context, text, at):
         pointer = builder.inttoptr(builder.add(arguments[0], arguments[1]), vector.as_pointer())
         bytes_ = builder.load(pointer, align=1)
 
-        def all_of(value: int) -> ir.Constant:
+        def all_of(value):
             return ir.Constant(vector, [value] * 64)
 
-        def within(values, low: int, count: int):
+        def within(values, low, count):
             return builder.icmp_unsigned("<", builder.sub(values, all_of(low)), all_of(count))
 
         letter = within(builder.or_(bytes_, all_of(0x20)), 0x61, 26)
@@ -363,7 +363,7 @@ def _hash_word(text, first, last, limit, lower):
             filled += 1
             if filled == 16:
                 state = _absorb(state, one, two)
-                one, two, filled = np.uint64(0), np.uint64(0), 0
+                one, two, filled = np.uint64(0), np.uint64(0), np.int64(0)
     return _absorb(state, one, two) if filled else state
 
 
