@@ -1,0 +1,297 @@
+"""Groups of rows that say the same: who stands for whom, what goes, and what a user can see of it.
+
+Every step that compares rows with rows, by whatever measure, is a `Deduplicator`: it finds `Groups`, and from there on
+they are all alike. Groups come from verified pairs only. In a `direct` group each row was found similar to the very row
+that stays; a `component` is all that pairs connect, however long the chain.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from datasets.fingerprint import Hasher
+
+from tilth.dedup.keep import Keep, keep_column
+from tilth.errors import ArgumentError
+from tilth.frame import Frame, Rows, in_format_of, materialised, select_rows, stored
+from tilth.step import Codes, DatasetStep, Dropped, Outcome, fingerprint_after, require
+
+Cluster: TypeAlias = Literal["direct", "component"]
+Similarities: TypeAlias = npt.NDArray[np.float32]
+
+MARKS = pa.schema(
+    [
+        pa.field("duplicate_of", pa.int64()),
+        pa.field("duplicate_similarity", pa.float32()),
+        pa.field("duplicate_reason", pa.string()),
+        pa.field("cluster", pa.int64()),
+    ]
+)
+"""The columns that `mark_only` adds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """For each of `n` rows which one stands for it.
+
+    Attributes:
+        kept: the row that stands for it, itself where none does, shape `(n,)`.
+        similarity: of the two, 1 where a row stands for itself, shape `(n,)`.
+        codes: 0 for a row that stays, else its reason, counted from one in the step's `reasons`, shape `(n,)`.
+    """
+
+    kept: Rows
+    similarity: Similarities
+    codes: Codes
+
+    @classmethod
+    def alone(cls, n: int) -> Groups:
+        """Of `n` rows each one stays."""
+        return cls(np.arange(n, dtype=np.int64), np.ones(n, dtype=np.float32), np.zeros(n, dtype=np.uint8))
+
+
+class Deduplicator(DatasetStep):
+    """A dataset step that finds groups of rows and keeps one row of each. Subclasses write `groups`."""
+
+    keep: Keep
+
+    reasons: ClassVar[tuple[str, ...]] = ("null_text", "duplicate", "near_duplicate")
+    row_evidence: ClassVar[tuple[str, ...]] = ("kept_row",)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What is compared, and the column that `keep` looks at."""
+        compared, other = super().reads, keep_column(self.keep)
+        return compared if other is None or other in compared else (*compared, other)
+
+    @property
+    def reads_text(self) -> tuple[str, ...]:
+        """What is compared."""
+        return super().reads
+
+    @abstractmethod
+    def groups(self, ds: Dataset, splits: Sequence[int] | None = None) -> Groups:
+        """Find the groups of `ds`, whose format is the plain one.
+
+        Args:
+            ds: the rows.
+            splits: how many rows belong to each of several splits, one after the other: a row of an earlier split is
+                better than one of a later split, whatever `keep` says.
+        """
+
+    def run(self, ds: Dataset) -> Outcome:
+        """Find the groups and drop all rows but one of each, or all rows of each for `keep="none"`."""
+        return Outcome.without(self._dropped(self.groups(ds)), len(ds))
+
+    def clusters(self, ds: Dataset) -> Dataset:
+        """The rows that are in a group of two or more, and nothing dropped.
+
+        Returns:
+            `row`; `cluster`, the number of the row that stands for the group; `kept_row`, which is the same, or null
+            where `keep="none"` keeps none; and `similarity` of the two. Sorted by cluster, then by row.
+        """
+        self.check(ds.features.arrow_schema)
+        found = self.groups(ds.with_format(None))
+        members = np.flatnonzero(_in_a_group(found))
+        members = members[np.argsort(found.kept[members], kind="stable")]
+        cluster = found.kept[members]
+        nothing = np.full(len(members), self.keep == "none")
+        return Dataset(
+            pa.table(
+                {
+                    "row": members,
+                    "cluster": cluster,
+                    "kept_row": pa.array(cluster, mask=nothing),
+                    "similarity": found.similarity[members],
+                }
+            )
+        )
+
+    def apply(self, ds: Any, *, mark_only: bool = False, across: Sequence[str] | None = None) -> Any:
+        """This step done to a whole dataset, which is left as it is.
+
+        Args:
+            ds: a `Dataset`, or a `DatasetDict`.
+            mark_only: drop nothing and add columns instead: `duplicate_of` (the row that stands for this one, null for
+                a row that stays), `duplicate_similarity`, `duplicate_reason` and `cluster` (the row that stands for the
+                group, for the members of a group of two or more).
+            across: splits of a `DatasetDict` to compare with each other, the one whose rows stay first:
+                `across=["test", "train"]` takes the test set out of the training set. Splits that are not named are
+                left as they are. Without it each split is done by itself.
+
+        Raises:
+            ArgumentError: `across` names a split that there is not, or `ds` has no splits.
+            MissingColumnError: a column that the step reads is absent.
+            ColumnTypeError: such a column has a type that the step cannot read.
+        """
+        if across is not None:
+            return self._apply_across(ds, list(across), mark_only)
+        if not mark_only:
+            return super().apply(ds)
+        if isinstance(ds, DatasetDict):
+            return DatasetDict({split: self.apply(part, mark_only=True) for split, part in ds.items()})
+        if not isinstance(ds, Dataset):
+            return super().apply(ds)
+        self.check(ds.features.arrow_schema)
+        return self._marked(ds, self.groups(ds.with_format(None)), Hasher.hash([fingerprint_after(ds, self), "marks"]))
+
+    def _dropped(self, found: Groups) -> Dropped:
+        codes = self._codes(found)
+        rows = np.flatnonzero(codes)
+        kept, similarity = found.kept[rows], found.similarity[rows]
+        alone = (codes[rows] == 1) | (kept == rows)
+        evidence = pa.StructArray.from_arrays(
+            [pa.array(kept, mask=alone), pa.array(similarity, mask=alone)], names=["kept_row", "similarity"]
+        )
+        return Dropped(rows, codes[rows], evidence)
+
+    def _codes(self, found: Groups) -> Codes:
+        """The reasons, those of the rows that stood for others among them where no copy is to stay."""
+        if self.keep != "none":
+            return found.codes
+        codes = found.codes.copy()
+        gone = np.flatnonzero(codes > 1)
+        # The group's worst reason speaks for the row that stood for it: a near duplicate is one on both sides.
+        np.maximum.at(codes, found.kept[gone], codes[gone])
+        return codes
+
+    def _marked(self, ds: Dataset, found: Groups, fingerprint: str) -> Dataset:
+        codes = self._codes(found)
+        stays = codes == 0
+        itself = found.kept == np.arange(len(codes))
+        reasons = pa.array(["", *self.reasons]).take(pa.array(codes))
+        marks = pa.table(
+            {
+                "duplicate_of": pa.array(found.kept, mask=stays | itself),
+                "duplicate_similarity": pa.array(found.similarity, mask=stays | itself),
+                "duplicate_reason": pa.array(reasons.to_numpy(zero_copy_only=False), pa.string(), mask=stays),
+                "cluster": pa.array(found.kept, mask=~_in_a_group(found)),
+            }
+        ).cast(MARKS)
+        taken = [name for name in MARKS.names if name in ds.column_names]
+        if taken:
+            raise ArgumentError(f"{self}: mark_only adds the columns {MARKS.names}, but the data has {taken} already.")
+        frame = Frame(ds.with_format(None) if ds._indices is None else materialised(ds))
+
+        def batches() -> Iterator[pa.Table]:
+            yield marks
+
+        written = stored(frame.dataset, fingerprint, MARKS, batches())
+        return in_format_of(ds, frame.lay_over(written, fingerprint).dataset)
+
+    def _apply_across(self, ds: Any, names: list[str], mark_only: bool) -> Any:
+        if not isinstance(ds, DatasetDict):
+            raise ArgumentError(f"{self}: across={names!r} compares splits, but {type(ds).__name__} has none.")
+        unknown = [name for name in names if name not in ds]
+        if unknown or len(set(names)) != len(names) or not names:
+            raise ArgumentError(
+                f"{self}: across={names!r} is not allowed; it must name splits once, out of {list(ds)}."
+            )
+        if mark_only:
+            raise ArgumentError(
+                f"{self}: mark_only and across do not go together; a mark counts the rows of one split."
+            )
+        columns = list(self.reads)
+        for name in names:
+            self.check(ds[name].features.arrow_schema)
+        parts = [ds[name].with_format(None).select_columns(columns) for name in names]
+        sizes = [len(part) for part in parts]
+        found = self.groups(concatenate_datasets(parts), sizes)
+        codes, ends = self._codes(found), np.cumsum(sizes)
+        made = dict(ds)
+        for name, size, end in zip(names, sizes, ends, strict=True):
+            stay = np.flatnonzero(codes[end - size : end] == 0)
+            others = [ds[other]._fingerprint for other in names]
+            made[name] = select_rows(ds[name], stay, str(Hasher.hash([self.fingerprint, name, names, others])))
+        return DatasetDict(made)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of rows that were verified to be similar, each once.
+
+    Attributes:
+        one: a row of each pair, shape `(pairs,)`.
+        other: the other one, shape `(pairs,)`.
+        similarity: of the two, shape `(pairs,)`.
+    """
+
+    one: Rows
+    other: Rows
+    similarity: Similarities
+
+
+def grouped(
+    order: Rows,
+    pairs: Pairs,
+    cluster: Cluster,
+    n: int,
+    similar: Callable[[Rows, Rows], Similarities] | None = None,
+) -> tuple[Rows, Similarities]:
+    """Groups of verified pairs.
+
+    Args:
+        order: rows, best first; only these take part.
+        pairs: which of them are similar.
+        cluster: `direct`: best first, a row goes if it is similar to one that stays, and the best of those stands for
+            it. `component`: the best row of all that are connected stands for them.
+        n: how many rows there are in all.
+        similar: the similarity of two rows each, for rows of a component that are in no pair with the one that stays;
+            without it that of the best pair they are in is given.
+
+    Returns:
+        `kept` and `similarity` of `Groups`, of shape `(n,)`.
+    """
+    from tilth.dedup import _groups
+
+    rank = np.full(n, -1, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    one, other = rank[pairs.one], rank[pairs.other]
+    better, worse = np.minimum(one, other), np.maximum(one, other)
+    by_worse = np.lexsort((better, worse))
+    better, worse = better[by_worse], worse[by_worse]
+    similarity = pairs.similarity[by_worse].astype(np.float32)
+    bounds = np.searchsorted(worse, np.arange(len(order) + 1))
+    stands = np.empty(len(order), dtype=np.int64)
+    how = np.ones(len(order), dtype=np.float32)
+    if cluster == "direct":
+        _groups.direct(bounds, better, similarity, stands, how)
+    else:
+        paired = _groups.component(bounds, better, similarity, stands, how)
+        lacking = np.flatnonzero(~paired)
+        if similar is not None and len(lacking):
+            how[lacking] = similar(order[lacking], order[stands[lacking]])
+    kept, found = np.arange(n, dtype=np.int64), np.ones(n, dtype=np.float32)
+    kept[order] = order[stands]
+    found[order] = how
+    return kept, found
+
+
+def in_splits(order: Rows, splits: Sequence[int] | None) -> Rows:
+    """Rows, best first, so that those of an earlier split come before those of a later one."""
+    if splits is None:
+        return order
+    ends = np.cumsum(np.asarray(splits, dtype=np.int64))
+    return order[np.argsort(np.searchsorted(ends, order, side="right"), kind="stable")]
+
+
+def check_cluster(step: Deduplicator, cluster: str) -> None:
+    """Refuse a kind of group that there is not.
+
+    Raises:
+        ArgumentError: it is neither `direct` nor `component`.
+    """
+    require(cluster in ("direct", "component"), step, "cluster", "'direct' or 'component'")
+
+
+def _in_a_group(found: Groups) -> npt.NDArray[np.bool_]:
+    """Whether each row shares its group with another."""
+    sizes = np.bincount(found.kept, minlength=len(found.kept))
+    return np.asarray((sizes[found.kept] > 1) & (found.codes != 1))
