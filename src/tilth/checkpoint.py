@@ -25,6 +25,7 @@ from datasets.table import Table
 
 from tilth.frame import Frame, is_whole, open_batches, write_batches
 from tilth.step import Dropped, Outcome, Step
+from tilth.text.strings import one_array
 
 LAYOUT = 2
 """Raised when files of an older layout must not be read."""
@@ -145,7 +146,7 @@ class Checkpoint:
                 dropped.column("evidence") if "evidence" in dropped.column_names else None,
             ),
             dataset=dataset,
-            parents=_read(self.folder / "parents.arrow").column("rows").combine_chunks() if meta["parents"] else None,
+            parents=one_array(_read(self.folder / "parents.arrow").column("rows")) if meta["parents"] else None,
             generator=meta["generator"],
         )
         return outcome, float(meta["seconds"])

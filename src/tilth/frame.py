@@ -20,6 +20,7 @@ from datasets import Dataset, Features, is_caching_enabled
 from datasets.fingerprint import Hasher
 from datasets.table import InMemoryTable, MemoryMappedTable, Table, concat_tables
 
+from tilth.text.strings import one_array
 from tilth.text.threads import ordered_map
 
 BATCH_BYTES = 8 * 2**20
@@ -94,7 +95,7 @@ class Frame:
         values = self.dataset.data.table.column(column)
         if self.dataset._indices is not None and len(rows):
             table = self.dataset.select_columns(column).with_format("arrow")[rows]
-            return pa.concat_arrays(table.column(0).chunks)
+            return one_array(table.column(0))
         # Chunk by chunk: one take over many chunks of `string` copies them all and can overflow its offsets.
         ends = np.cumsum([len(chunk) for chunk in values.chunks])
         bounds = np.concatenate([[0], np.searchsorted(rows, ends)])

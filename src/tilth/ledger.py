@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from tilth.errors import AccountingError
 from tilth.frame import Rows
 from tilth.step import Codes, Column
+from tilth.text.strings import one_array
 
 EXAMPLES = 8
 """How many changed and how many dropped rows a step's record shows."""
@@ -148,7 +149,7 @@ class Ledger:
         self.reason[rows] = codes
         self._reasons[step] = reasons
         if evidence is not None:
-            self._evidence[step] = _one_array(evidence)
+            self._evidence[step] = one_array(evidence)
 
     def add(self, step: int, parents: pa.Array) -> Rows:
         """Record that step number `step` made a row from each list of parent rows; gives the new rows' numbers.
@@ -237,10 +238,3 @@ def as_json(values: pa.Array) -> pa.Array:
         None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values.to_pylist()
     ]
     return pa.array(texts, pa.string())
-
-
-def _one_array(values: Column) -> pa.Array:
-    if not isinstance(values, pa.ChunkedArray):
-        return values
-    combined = values.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)

@@ -31,9 +31,10 @@ from tilth.frame import (
 from tilth.ledger import EXAMPLES, Example, Ledger, StepRecord, as_json
 from tilth.report import Lengths, Report
 from tilth.step import Column, DatasetStep, Dropped, FilterStep, MapStep, Step
+from tilth.text.strings import one_array
 
 EXAMPLE_CHARACTERS = 2_000
-LENGTH_SAMPLE = 20_000
+LENGTH_SAMPLE = 5_000
 
 
 class Run:
@@ -235,17 +236,21 @@ class Run:
         if len(shown) == 0 or not columns:
             return []
         rows = dropped.rows[shown]
-        values = self.frame.selected().select_columns(columns[0]).with_format("arrow")[rows].column(0).to_pylist()
+        ascending = np.argsort(rows)
+        taken = self.frame.take(columns[0], rows[ascending])
+        values = taken.take(pa.array(np.argsort(ascending))).to_pylist()
         numbers = self._numbers_of(rows).tolist()
         reasons = [step.reasons[code - 1] for code in dropped.codes[shown].tolist()]
-        why = [None] * len(shown) if evidence is None else as_json(_taken(evidence, shown)).to_pylist()
+        proofs: list[str | None] = [None] * len(shown)
+        if evidence is not None:
+            proofs = as_json(one_array(evidence.take(pa.array(shown)))).to_pylist()
         return [
             Example(number, columns[0], _short(value), None, reason, None if proof is None else _short(proof))
-            for number, value, reason, proof in zip(numbers, values, reasons, why, strict=True)
+            for number, value, reason, proof in zip(numbers, values, reasons, proofs, strict=True)
         ]
 
     def _in_source_rows(self, evidence: Column, names: tuple[str, ...]) -> Column:
-        array = evidence.combine_chunks() if isinstance(evidence, pa.ChunkedArray) else evidence
+        array = one_array(evidence)
         if not names or not pa.types.is_struct(array.type):
             return array
         fields = {name: pc.struct_field(array, name) for name in array.type.names}
@@ -295,8 +300,7 @@ def _changes(pairs: dict[str, tuple[Column, Column]], first: int) -> tuple[int, 
 def _differs(before: Column, after: Column) -> npt.NDArray[np.bool_] | None:
     if before is after:
         return None
-    before = before.combine_chunks() if isinstance(before, pa.ChunkedArray) else before
-    after = after.combine_chunks() if isinstance(after, pa.ChunkedArray) else after
+    before, after = one_array(before), one_array(after)
     if before.type != after.type:
         before = before.cast(after.type)
     if before.equals(after):
@@ -323,7 +327,7 @@ def _characters(column: str, ds: Dataset) -> npt.NDArray[np.int64]:
     step = max(1, -(-len(ds) // LENGTH_SAMPLE))
     if not len(ds):
         return np.zeros(0, dtype=np.int64)
-    values = ds.select_columns(column).with_format("arrow")[range(0, len(ds), step)].column(0)
+    values = Frame.of(ds).take(column, np.arange(0, len(ds), step))
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return np.zeros(0, dtype=np.int64)
     lengths = pc.utf8_length(values.drop_null()).to_numpy()
@@ -334,11 +338,6 @@ def _shuffled(rows: Any) -> Any:
     """Numbers in no order, the same for the same rows: which examples are shown does not depend on batches."""
     mixed = (np.atleast_1d(np.asarray(rows, dtype=np.uint64)) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     return mixed ^ (mixed >> np.uint64(29))
-
-
-def _taken(evidence: Column, rows: Rows) -> pa.Array:
-    taken = evidence.take(pa.array(rows))
-    return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
 
 
 def _short(value: object) -> str:

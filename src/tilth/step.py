@@ -39,7 +39,7 @@ from tilth.frame import (
 )
 from tilth.identity import code_of, in_order, name_of
 from tilth.identity import identity as identity
-from tilth.text.strings import is_text
+from tilth.text.strings import is_text, one_array
 
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 Columns: TypeAlias = "dict[str, Column]"
@@ -531,9 +531,8 @@ def _fields(step: Step) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _holds(condition: Column) -> npt.NDArray[np.bool_]:
-    filled = pc.fill_null(condition, False)
-    combined = filled.combine_chunks() if isinstance(filled, pa.ChunkedArray) else filled
-    return np.asarray(combined.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    filled = one_array(pc.fill_null(condition, False))
+    return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _as_table(step: Step, batch: pa.Table | DataFrame | Mapping[str, Any]) -> pa.Table:

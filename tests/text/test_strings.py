@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from datasets import Features, Json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilth.errors import ColumnTypeError, MissingColumnError
-from tilth.text.strings import build, from_python, is_text, strings, strings_of
+from tilth.text import strings as strings_module
+from tilth.text.strings import build, from_python, is_text, one_array, strings, strings_of
 
 ROWS = ["one", None, "", "zwei é", "中文", None, "end"]
 KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
@@ -95,3 +97,39 @@ def test_a_column_that_is_not_text_is_refused(kind):
 def test_a_missing_column_is_refused_with_those_present():
     with pytest.raises(MissingColumnError, match=r"Length reads column 'txt'.*\['text'\].*Did you mean 'text'"):
         strings(pa.table({"text": ["a"]}), "txt", "Length")
+
+
+@pytest.mark.parametrize(
+    "kind", [*KINDS, pa.int64(), pa.list_(pa.string()), pa.struct({"a": pa.string()}), pa.null()], ids=str
+)
+def test_a_column_in_pieces_becomes_one_array_of_its_type(kind):
+    values = {pa.int64(): [1, None, 3], pa.null(): [None] * 3, pa.list_(pa.string()): [["a"], None, []]}.get(kind)
+    values = [{"a": "x"}, None, {"a": None}] if pa.types.is_struct(kind) else values or ["a", None, ""]
+    whole = pa.array(values, pa.string() if pa.types.is_dictionary(kind) else kind).cast(kind)
+    assert one_array(whole) is whole
+    for pieces in ([whole], [whole.slice(0, 1), whole.slice(1)], [whole.slice(0, 0), whole, whole.slice(2)], []):
+        array = one_array(pa.chunked_array(pieces, kind))
+        assert isinstance(array, pa.Array) and array.type == kind
+        assert array.to_pylist() == [value for piece in pieces for value in piece.to_pylist()]
+
+
+def test_a_column_of_one_piece_is_not_copied():
+    piece = pa.array(["text"] * 9).slice(2, 5)
+    assert [buffer and buffer.address for buffer in one_array(pa.chunked_array([piece])).buffers()] == [
+        buffer and buffer.address for buffer in piece.buffers()
+    ]
+
+
+@pytest.mark.parametrize("kind, wide", [(pa.string(), pa.large_string()), (pa.binary(), pa.large_binary())])
+def test_more_bytes_than_its_offsets_can_count_come_out_as_large(kind, wide, monkeypatch):
+    monkeypatch.setattr(strings_module, "OFFSET_LIMIT", 64)
+    pieces = [pa.array([b"x" * 10, None], kind), pa.array([b"y" * 10], kind)]
+    assert one_array(pa.chunked_array(pieces)).type == kind
+    array = one_array(pa.chunked_array(pieces * 4))
+    assert array.type == wide
+    assert array.cast(pa.binary()).to_pylist() == [b"x" * 10, None, b"y" * 10] * 4
+
+
+def test_no_rows_of_a_nested_extension_type_are_an_array():
+    kind = Features({"rows": [Json()]}).arrow_schema.field("rows").type
+    assert one_array(pa.chunked_array([], kind)).type == kind

@@ -16,7 +16,7 @@ from datasets import Dataset, IterableDataset
 from tilth.chat.layout import CONVERSATIONS, FORMATS, OPTIONAL, PARTS, Layout, detect, is_json, usual
 from tilth.errors import ColumnTypeError
 from tilth.step import EVERY_COLUMN, Columns, MapStep, require
-from tilth.text.strings import is_text
+from tilth.text.strings import is_text, one_array
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -189,7 +189,7 @@ def _joined(instruction: pa.Array, extra: pa.Array) -> pa.Array:
 def _rewritten(step: ToMessages, table: pa.Table, layout: Layout) -> pa.Array:
     """Lists of messages with their fields named role and content, and a system message before those without."""
     part = "conversations" if layout.format == "sharegpt" else "messages"
-    lists = _one_array(table.column(layout.columns[part]))
+    lists = one_array(table.column(layout.columns[part]))
     if not pa.types.is_null(lists.type) and is_json(lists.type.value_type):
         return lists
     n = table.num_rows
@@ -280,7 +280,7 @@ def _refuse_system(step: ToMessages, layout: Layout, schema: pa.Schema) -> None:
 
 
 def _text(table: pa.Table, column: str) -> pa.Array:
-    return _as_text(_one_array(table.column(column)))
+    return _as_text(one_array(table.column(column)))
 
 
 def _as_text(values: pa.Array) -> pa.Array:
@@ -297,11 +297,6 @@ def _wider(*arrays: pa.Array) -> pa.DataType:
 def _concat(arrays: Sequence[pa.Array]) -> pa.Array:
     kind = _wider(*arrays)
     return pa.concat_arrays([array.cast(kind) for array in arrays])
-
-
-def _one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 
 
 def _is_valid(values: pa.Array) -> Mask:

@@ -22,7 +22,7 @@ from datasets import Dataset
 
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, SourceError
 from tilth.frame import Frame
-from tilth.text.strings import is_text, strings_of
+from tilth.text.strings import is_text, one_array, strings_of
 
 Benchmark: TypeAlias = "Dataset | Sequence[str | None] | str | Mapping[str, Any]"
 """A dataset, its texts, or where to read it: a source as `tilth.sources.load` takes it, or one with `path`, `split` and
@@ -154,8 +154,7 @@ class HashPack:
     @cached_property
     def grams(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
         """The n-grams of row `i` as `grams[offsets[i] : offsets[i + 1]]`."""
-        column = self.table.column("grams").combine_chunks()
-        lists = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+        lists = one_array(self.table.column("grams"))
         lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
         return offsets, lists.flatten().to_numpy(zero_copy_only=False).astype(np.uint64)

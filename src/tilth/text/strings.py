@@ -20,6 +20,9 @@ Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+OFFSET_LIMIT = 2**31 - 1
+"""The most bytes that the offsets of `string` and `binary` can count."""
+
 _EMPTY = np.zeros(1, dtype=np.uint8)
 _EMPTY.flags.writeable = False
 
@@ -83,9 +86,7 @@ def strings_of(values: pa.Array | pa.ChunkedArray, column: str = "text", who: st
         raise ColumnTypeError(who, column, found, "text")
     if not (pa.types.is_string(found) or pa.types.is_large_string(found)):
         values = values.cast(pa.large_string())
-    if isinstance(values, pa.ChunkedArray):
-        values = _one_chunk(values)
-    return _view(values)
+    return _view(one_array(values))
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -109,18 +110,27 @@ def build(data: Bytes, offsets: Offsets, valid: Mask, kind: pa.DataType | None =
     return pa.Array.from_buffers(kind, n, [nulls, pa.py_buffer(wide), pa.py_buffer(data)])
 
 
+def one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column of any type in one piece: itself where it is one, without a copy.
+
+    `string` whose chunks hold more bytes together than it can comes out as `large_string`, and `binary` likewise.
+    """
+    if not isinstance(values, pa.ChunkedArray):
+        return values
+    if values.num_chunks == 1:
+        return values.chunk(0)
+    if values.num_chunks == 0:
+        # `combine_chunks` cannot make an empty array of nested extension types, such as JSON.
+        return pa.nulls(0, values.type)
+    wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(values.type)
+    if wide is not None and values.nbytes >= OFFSET_LIMIT:
+        values = values.cast(wide)
+    return pa.concat_arrays(values.chunks)
+
+
 def from_python(texts: Sequence[str | None]) -> Strings:
     """A view of Python strings, for tests and small inputs."""
     return strings_of(pa.array(texts, type=pa.large_string()))
-
-
-def _one_chunk(values: pa.ChunkedArray) -> pa.Array:
-    if values.num_chunks == 1:
-        return values.chunk(0)
-    if pa.types.is_string(values.type) and values.nbytes >= 2**31 - 1:
-        values = values.cast(pa.large_string())
-    combined = values.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 
 
 def _view(array: pa.Array) -> Strings:
