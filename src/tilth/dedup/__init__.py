@@ -3,6 +3,7 @@
 from tilth.dedup.decontaminate import Decontaminate
 from tilth.dedup.exact import Exact
 from tilth.dedup.hash_pack import HashPack
+from tilth.dedup.lines import Lines
 from tilth.dedup.minhash import MinHash
 
-__all__ = ["Decontaminate", "Exact", "HashPack", "MinHash"]
+__all__ = ["Decontaminate", "Exact", "HashPack", "Lines", "MinHash"]

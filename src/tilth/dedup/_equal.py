@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from tilth.text.kernel import kernel
@@ -78,13 +78,13 @@ def _store_eight(_context, data, at, value):
 
 
 @kernel
-def _fold(data, start, end, classes, lower, out):
+def fold(data, start, end, classes, lower, out):
     """Write `data[start:end]` folded to `out`; gives its length."""
     at, size = start, np.int64(0)
     safe = min(len(data), end) - 8
     gap = False
     while at < end:
-        if at <= safe:
+        if at <= safe and data[at] < 0x80:
             eight = load_eight(data, at)
             spaces = ~((eight ^ (_ONES * np.uint64(0x20))) + _ONES * np.uint64(0x7F)) & _HIGH
             control = ~(eight + _ONES * np.uint64(0x60)) & _HIGH
@@ -100,11 +100,15 @@ def _fold(data, start, end, classes, lower, out):
                 gap = bool((spaces >> np.uint64(8 * plain - 1)) & np.uint64(1))
                 size += plain - 1 if gap else plain
                 at += plain
+                if at < end and data[at] == 0x20:
+                    gap = True
+                    at = _after_spaces(data, at, end)
                 continue
         code, width = decode(data, at, end)
         if classes[code] & ROLE == SPACE:
             gap = bool(size)
             at += width
+            at = _after_spaces(data, at, end)
             continue
         if gap:
             out[size] = 0x20
@@ -116,12 +120,17 @@ def _fold(data, start, end, classes, lower, out):
             size += 1
         else:
             encoded, length = encode(np.int64(lower[code]))
-            for _ in range(length):
-                out[size] = np.uint8(encoded & np.uint64(0xFF))
-                encoded >>= np.uint64(8)
-                size += 1
+            _store_eight(out, size, encoded)
+            size += length
         at += width
     return size
+
+
+@njit(inline="always")
+def _after_spaces(data, at, end):
+    while at < end and data[at] == 0x20:
+        at += 1
+    return at
 
 
 @kernel
@@ -150,7 +159,7 @@ def _digest_all(data, offsets, classes, lower, folded, scratch, digests):
     for row in range(len(offsets) - 1):
         start, end = offsets[row], offsets[row + 1]
         if folded:
-            size = _fold(data, start, end, classes, lower, scratch)
+            size = fold(data, start, end, classes, lower, scratch)
             one, two = _hash(scratch, 0, size, digests[row, 0], digests[row, 1])
         else:
             one, two = _hash(data, start, end, digests[row, 0], digests[row, 1])
@@ -182,9 +191,9 @@ def _equal_all(
             same[pair] = _same(leaders, first, last - first, data, start, end - start)
             continue
         if leader != before:
-            leader_size = _fold(leaders, first, last, classes, lower, one)
+            leader_size = fold(leaders, first, last, classes, lower, one)
             before = leader
-        size = _fold(data, start, end, classes, lower, two)
+        size = fold(data, start, end, classes, lower, two)
         same[pair] = _same(one, 0, leader_size, two, 0, size)
 
 
