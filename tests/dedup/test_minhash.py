@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +14,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilth.dedup import MinHash
-from tilth.dedup._sketch import similarities, sketch
-from tilth.dedup.minhash import best_shape, fold
+from tilth.dedup import minhash as minhash_module
+from tilth.dedup._compare import similarities
+from tilth.dedup._fold import fold
+from tilth.dedup._greedy import chain
+from tilth.dedup._keys import KeyStore
+from tilth.dedup._located import Texts
+from tilth.dedup._sketch import SKETCH_VERSION, Shape, sketch
+from tilth.dedup._sketch import shingle as shingle_kernel
+from tilth.dedup.minhash import best_shape
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError
+from tilth.frame import Frame
 from tilth.pipeline import Pipeline
 from tilth.text.strings import from_python
 from tilth.text.threads import set_threads
 from tilth.text.words import words
 
 DATA = Path(os.environ.get("TILTH_DATA", Path(__file__).parents[3] / "shared" / "data"))
+PINNED_KEYS = [2017934360605286463, 6416150088749266976, 16165460164206680299, 7513461897043435689]
+PINNED_PRINTS = [219, 124, 41, 38, 3, 27, 137, 151, 211, 252, 206, 51, 122, 24, 50, 103]
+PINNED_DIGESTS = ["0xbca5dba05b4ef5ac", "0x5d09533dc237a751", "0x1e9ef874ae3408a6", "0x7ab40e090f363a7d"]
 WORDS = st.sampled_from(["a", "b", "c", "the", "naïve", "猫", "ไ", "x1", "_"])
 TEXTS = st.lists(WORDS, max_size=25).map(" ".join)
 
@@ -60,31 +73,66 @@ def evidence(outcome):
     return [field.to_pylist() for field in fields]
 
 
-@given(pairs=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8), ngram=st.integers(1, 6))
+@given(
+    texts=st.lists(TEXTS, min_size=1, max_size=8),
+    pairs=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=12),
+    ngram=st.integers(1, 6),
+    kind=st.sampled_from([pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]),
+)
 @settings(max_examples=150, deadline=None)
-def test_verified_similarity_is_the_jaccard_of_the_shingle_sets(pairs, ngram):
-    leaders, others = from_python([one for one, _ in pairs]), from_python([other for _, other in pairs])
-    found = similarities(leaders, np.arange(len(pairs)), others, np.arange(len(pairs)), ngram)
-    assert found == pytest.approx([jaccard(one, other, ngram) for one, other in pairs], abs=1e-6)
+def test_verified_similarity_is_the_jaccard_of_the_shingle_sets(texts, pairs, ngram, kind):
+    column = pa.chunked_array([pa.array(texts[:3], pa.string()), pa.array(texts[3:], pa.string())]).cast(kind)
+    one, other = (np.array([pair[side] % len(texts) for pair in pairs]) for side in (0, 1))
+    rows = np.arange(len(texts))[::-1].copy()
+    located = Texts(Frame(Dataset(pa.table({"text": column}))), "text").at(rows)
+    found = similarities(located, rows[one], rows[other], 0, ngram)
+    expected = [jaccard(texts[i], texts[j], ngram) for i, j in zip(one, other, strict=True)]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@given(units=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=60), ngram=st.integers(1, 12))
+@settings(max_examples=150, deadline=None)
+def test_shingle_hashes_are_the_polynomial_of_their_units(units, ngram):
+    base, fold_ = 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD
+    out = np.zeros(len(units) + 1, dtype=np.uint64)
+    count = shingle_kernel(np.array(units, dtype=np.uint64), len(units), ngram, out)
+    size = min(ngram, len(units))
+    expected = []
+    for at in range(len(units) - size + 1):
+        value = size * fold_
+        for unit in units[at : at + size]:
+            value = (value * base + unit) % 2**64
+        expected.append(value)
+    assert out[:count].tolist() == expected
 
 
 @given(texts=st.lists(st.one_of(TEXTS, st.text(max_size=30)), max_size=12), ngram=st.integers(1, 4))
 @settings(max_examples=100, deadline=None)
 def test_digests_are_equal_exactly_for_equal_words(texts, ngram):
-    _, _, digests = sketch(from_python(texts), ngram, 16, 4, 4, 1)
+    _, _, digests = sketch(from_python(texts), Shape(0, ngram, 16, 4, 4, 1))
     for one in range(len(texts)):
         for other in range(one):
             assert (digests[one] == digests[other]).all() == (words(texts[one]) == words(texts[other]))
 
 
+def test_sketches_are_pinned():
+    # Indexes outlive processes: whoever changes a value here raises SKETCH_VERSION.
+    texts = ["a b c d e f", "the quick brown fox " * 40, "中文字", ""]
+    keys, prints, digests = sketch(from_python(texts), Shape(0, 3, 16, 4, 4, 1))
+    assert SKETCH_VERSION == 2
+    assert [int(value) for value in keys[0]] == PINNED_KEYS
+    assert prints[0].tolist() == PINNED_PRINTS
+    assert [hex(int(value)) for value in digests[:, 0]] == PINNED_DIGESTS
+
+
 def test_sketches_agree_in_the_share_of_the_jaccard_similarity():
     rng = np.random.default_rng(0)
-    for length, edits in ((30, 1), (200, 4), (2_000, 30)):
+    for length, edits in ((8, 1), (30, 1), (200, 4), (2_000, 30)):
         errors = []
         for _ in range(60):
             text = random_text(rng, length)
             other = variant(rng, text, edits)
-            _, prints, _ = sketch(from_python([text, other]), 3, 256, 32, 8, 7)
+            _, prints, _ = sketch(from_python([text, other]), Shape(0, 3, 256, 32, 8, 7))
             errors.append((prints[0] == prints[1]).mean() - jaccard(text, other, 3))
         # The standard error of a mean of 60 estimates from 256 places is below 0.004.
         assert abs(np.mean(errors)) < 0.016
@@ -246,10 +294,205 @@ def test_the_curve_gives_the_probability_of_a_candidate():
     bands, rows = step.shape
     assert bands * rows <= 128
     at = np.linspace(0, 1, 11)
-    assert step.curve(at) == pytest.approx(1 - (1 - at**rows) ** bands)
-    assert step.curve(0.7) > 0.97
+    curve = step.curve()
+    assert curve(at) == pytest.approx(1 - (1 - at**rows) ** bands)
+    assert curve.at_threshold == pytest.approx(float(curve(0.7)))
+    assert curve.at_threshold > 0.97
+    assert float(curve(curve.middle)) == pytest.approx(0.5)
+    assert f"{curve.at_threshold:.3f}" in repr(curve)
+    assert "<polyline" in curve._repr_html_()
     assert MinHash("text", bands=10, rows=4).shape == (10, 4)
     assert best_shape(0.5, 128)[1] < best_shape(0.9, 128)[1]
+
+
+def test_the_curve_is_plotted():
+    pytest.importorskip("matplotlib").use("Agg")
+    curve = MinHash("text", threshold=0.7).curve()
+    ax = curve.plot()
+    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) > 100]
+    assert drawn[0] == pytest.approx(curve(np.linspace(0, 1, 401)))
+    assert curve.plot(ax) is ax
+
+
+def test_the_share_of_candidates_is_that_of_the_curve():
+    rng = np.random.default_rng(7)
+    shape = Shape(0, 1, 128, 16, 8, 3)
+    shared = 0
+    texts = []
+    for _ in range(400):
+        # Two sets of 90 words that share 60: a similarity of a half.
+        found = [f"w{n}" for n in rng.choice(10**9, 120, replace=False)]
+        texts += [" ".join(found[:90]), " ".join(found[30:])]
+    keys, _, _ = sketch(from_python(texts), shape)
+    shared = (keys[:, ::2] == keys[:, 1::2]).any(axis=0).mean()
+    expected = MinHash("text", bands=16, rows=8).curve()(0.5)
+    assert abs(shared - expected) < 4 * np.sqrt(expected * (1 - expected) / 400)
+
+
+def test_a_component_is_all_that_similar_pairs_connect():
+    rng = np.random.default_rng(8)
+    texts = []
+    for _ in range(20):
+        chain_ = [random_text(rng, 300)]
+        for _ in range(5):
+            chain_.append(variant(rng, chain_[-1], 4))
+        texts += chain_
+    order = rng.permutation(len(texts))
+    texts = [texts[at] for at in order]
+    sets = [shingles(text, 5) for text in texts]
+    parent = list(range(len(texts)))
+
+    def root(row):
+        while parent[row] != row:
+            row = parent[row]
+        return row
+
+    for one in range(len(texts)):
+        for other in range(one):
+            both = len(sets[one] & sets[other])
+            if both / (len(sets[one]) + len(sets[other]) - both) >= 0.8:
+                one_root, other_root = root(one), root(other)
+                parent[max(one_root, other_root)] = min(one_root, other_root)
+    expected = [root(row) for row in range(len(texts))]
+    found = MinHash("text", threshold=0.8, num_perm=256, cluster="component").groups(build(texts))
+    assert (found.kept != np.array(expected)).mean() < 0.01
+    for row in np.flatnonzero(found.kept != np.arange(len(texts))):
+        assert found.similarity[row] == pytest.approx(jaccard(texts[row], texts[found.kept[row]], 5), abs=1e-6)
+    assert found.similarity.min() < 0.8
+    direct = MinHash("text", threshold=0.8, num_perm=256).groups(build(texts))
+    assert (direct.codes > 0).sum() < (found.codes > 0).sum()
+
+
+def test_a_false_candidate_between_two_pairs_does_not_join_them():
+    # One band of one row makes candidates of nearly everything; only what is verified counts.
+    rng = np.random.default_rng(9)
+    one, other = random_text(rng, 60), random_text(rng, 60)
+    texts = [one, variant(rng, one, 1), other, variant(rng, other, 1), " ".join([one, other])]
+    step = MinHash("text", threshold=0.6, num_perm=64, bands=64, rows=1, ngram=1, cluster="component")
+    assert step.groups(build(texts)).kept.tolist() == [0, 0, 2, 2, 4]
+
+
+def test_clusters_are_shown_and_nothing_is_dropped():
+    ds = build([*COPIES, "another text", None])
+    found = MinHash("text").clusters(ds)
+    assert found.to_dict() == {
+        "row": [0, 1, 2],
+        "cluster": [0, 0, 0],
+        "kept_row": [0, 0, 0],
+        "similarity": [1.0, 1.0, 1.0],
+    }
+    marked = MinHash("text", keep="last").apply(ds, mark_only=True)
+    assert len(marked) == 5
+    assert marked["duplicate_of"][:] == [2, 2, None, None, None]
+    assert marked["duplicate_reason"][:] == ["duplicate", "duplicate", None, None, "null_text"]
+    assert marked["cluster"][:] == [2, 2, 2, None, None]
+
+
+def test_a_test_set_is_taken_out_of_a_training_set():
+    splits = DatasetDict(
+        train=build(["seen in the test", "only here", "twice", "twice"]),
+        test=build(["seen in the test", "unseen", "unseen"]),
+        other=build(["twice", "unseen"]),
+    )
+    done = MinHash("text", keep="last").apply(splits, across=["test", "train"])
+    assert done["train"]["text"][:] == ["only here", "twice"]
+    assert done["test"]["text"][:] == ["seen in the test", "unseen"]
+    assert done["other"]["text"][:] == ["twice", "unseen"]
+    with pytest.raises(ArgumentError, match=r"across=.*names? splits once"):
+        MinHash("text").apply(splits, across=["test", "dev"])
+
+
+def test_characters_are_units_where_they_are_asked_for():
+    texts = ["one two three four", "onetwo threefour", "one two three five"]
+    step = MinHash("text", unit="char", ngram=3, threshold=0.95)
+    assert step.groups(build(texts)).kept.tolist() == [0, 0, 2]
+    tight = [text.replace(" ", "") for text in texts]
+    sets = [{text[at : at + 3] for at in range(len(text) - 2)} for text in tight]
+    exact = len(sets[0] & sets[2]) / len(sets[0] | sets[2])
+    loose = MinHash("text", unit="char", ngram=3, threshold=exact - 0.01).groups(build(texts))
+    assert loose.similarity[2] == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "equal"),
+    [
+        ({}, [0, 0, 0, 3, 3, 5, 5, 7]),
+        ({"preset": "chat"}, [0, 0, 0, 3, 3, 5, 5, 7]),
+        ({"preset": "code"}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"preset": "web"}, [0, 0, 0, 3, 3, 5, 5, 5]),
+        ({"fold_case": False}, [0, 1, 0, 3, 3, 5, 6, 7]),
+        ({"preset": "code", "punctuation": False}, [0, 1, 0, 3, 3, 5, 6, 7]),
+        ({"punctuation": True}, [0, 0, 2, 3, 4, 5, 5, 7]),
+    ],
+    ids=str,
+)
+def test_what_is_folded_is_what_the_options_say(options, equal):
+    texts = ["a b c", "A b c", "a, b c", "x = y + z", "x = y - z", "On 3 May 1999", "on 3 May 1999", "on 12 may 2024"]
+    assert MinHash("text", threshold=1.0, ngram=2, **options).groups(build(texts)).kept.tolist() == equal
+
+
+def test_keys_on_disk_and_in_memory_give_the_same(monkeypatch):
+    rng = np.random.default_rng(10)
+    base = [random_text(rng, 60) for _ in range(200)]
+    texts = [variant(rng, base[at % 200], at % 3) for at in range(900)] + [None, ""]
+    expected = [MinHash("text", keep=keep).run(build(texts)) for keep in ("first", "last")]
+    monkeypatch.setattr(minhash_module, "_BUDGET", 0)
+    before = set(Path(tempfile.gettempdir()).glob("tilth-keys-*"))
+    for keep, one in zip(("first", "last"), expected, strict=True):
+        spilled = MinHash("text", keep=keep).run(build(texts))
+        assert spilled.dropped.rows.tolist() == one.dropped.rows.tolist()
+        assert spilled.dropped.evidence.equals(one.dropped.evidence)
+    assert set(Path(tempfile.gettempdir()).glob("tilth-keys-*")) == before
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(minhash_module, "_BUDGET", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        MinHash("text").run(build(COPIES))
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.lists(st.integers(0, 30), max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_the_row_before_with_the_same_key(values):
+    keys = np.array(values, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    before = np.empty(len(keys), dtype=np.int32)
+    chain(keys, before)
+    last: dict[int, int] = {}
+    for row, value in enumerate(values):
+        assert before[row] == last.get(value, -1)
+        last[value] = row
+
+
+def test_many_rows_are_parted_and_chained_as_few_are():
+    rng = np.random.default_rng(11)
+    values = rng.integers(0, 60_000, 100_000)
+    keys = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    before = np.empty(len(keys), dtype=np.int32)
+    chain(keys, before)
+    first_of = fold(np.stack([keys, keys], axis=1))
+    _, expected = np.unique(values, return_index=True)
+    assert np.array_equal(np.flatnonzero(before < 0), np.sort(expected))
+    assert np.array_equal(np.flatnonzero(first_of == np.arange(100_000)), np.sort(expected))
+    assert np.array_equal(values[before[before >= 0]], values[before >= 0])
+
+
+def test_keys_are_stored_by_band():
+    rng = np.random.default_rng(12)
+    keys = rng.integers(0, 2**64, (3, 1000), dtype=np.uint64)
+    for budget in (0, 10**9):
+        with KeyStore(3, 1000, budget) as store:
+            assert store.spilled == (budget == 0)
+            for first in (600, 0):
+                store.put(first, keys[:, first : first + (400 if first else 600)])
+            for band in range(3):
+                assert np.array_equal(store.band(band), keys[band])
 
 
 def test_rejected_rows_name_the_kept_row_of_the_source(tmp_path):
@@ -270,6 +513,10 @@ def test_wrong_arguments_are_refused_by_name():
         ("num_perm", 1, "from 2 to 4096"),
         ("keep", "best", "'first', 'last'"),
         ("keep", {"a": ["x"], "b": ["y"]}, "'first', 'last'"),
+        ("unit", "sentence", "'word' or 'char'"),
+        ("cluster", "all", "'direct' or 'component'"),
+        ("preset", "prose", "None or one of"),
+        ("fold_case", "yes", "True, False, or None"),
     ]:
         with pytest.raises(ArgumentError, match=f"MinHash: {field}={re.escape(repr(value))} .*{allowed}"):
             MinHash("text", **{field: value})
@@ -286,6 +533,7 @@ def test_wrong_arguments_are_refused_by_name():
 def test_fold_finds_the_first_of_equal_digests():
     digests = np.array([[3, 1], [2, 2], [3, 1], [3, 2], [2, 2]], dtype=np.uint64)
     assert fold(digests).tolist() == [0, 1, 0, 3, 1]
+    assert fold(digests, np.array([4, 3, 1])).tolist() == [0, 1, 0]
     assert fold(digests[:0]).tolist() == []
 
 

@@ -11,23 +11,56 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tilth.dedup._groups import root
+from tilth.dedup._keys import KeyStore
+from tilth.frame import Rows
+from tilth.text.bits import mix
 from tilth.text.kernel import kernel
-from tilth.text.words import mix
+from tilth.text.threads import ordered_map
 
 OPEN, STAYS, GOES = 0, 1, 2
 
 
 class Buckets:
-    """For each row and band the row before it with the same key.
+    """For each of the rows that share a key with another, in each band the row before it with the same key.
 
-    Args:
-        keys: shape `(rows, bands)`, best row first.
+    Attributes:
+        rows: these rows, counted among all, ascending; from here on they are counted among themselves, shape `(m,)`.
+        before: -1 where there is none, shape `(m, bands)`.
     """
 
-    def __init__(self, keys: npt.NDArray[np.uint64]) -> None:
-        self.before = np.full(keys.shape, -1, dtype=np.int32)
-        slots = 1 << max(4, int(2 * len(keys)).bit_length())
-        _chain(keys, np.empty(slots, dtype=np.int32), self.before)
+    def __init__(self, keys: KeyStore, bands: int, taken: Rows | None, n: int) -> None:
+        """Find the rows that share a key.
+
+        Args:
+            keys: of all rows.
+            bands: how many there are.
+            taken: the rows that count, best first; None for all of them as they come.
+            n: how many rows count.
+        """
+        shares = np.zeros(n, dtype=np.uint8)
+
+        def shared(band: int) -> None:
+            found = keys.band(band)
+            before = np.empty(n, dtype=np.int32)
+            chain(found if taken is None else found[taken], before)
+            _mark(before, shares)
+
+        # Large bands are done one by one: what matters then is memory.
+        side_by_side = 1 if keys.spilled else None
+        for _ in ordered_map(shared, range(bands), side_by_side):
+            pass
+        self.rows: Rows = np.flatnonzero(shares)
+        self.before = np.empty((len(self.rows), bands), dtype=np.int32)
+        places = self.rows if taken is None else taken[self.rows]
+
+        def chained(band: int) -> None:
+            before = np.empty(len(places), dtype=np.int32)
+            chain(keys.band(band)[places], before)
+            self.before[:, band] = before
+
+        for _ in ordered_map(chained, range(bands), side_by_side):
+            pass
 
 
 class Pairs:
@@ -76,8 +109,6 @@ def decide(
         Rows, and for each an earlier row to compare it with.
     """
     places = prints.shape[1]
-    # An estimate that lies three standard deviations below the threshold is not worth a comparison.
-    least = places * threshold - 3 * np.sqrt(places * threshold * (1 - threshold)) - 1
     wanted = np.empty((max(1024, 4 * len(state)), 2), dtype=np.int32)
     count = _pass(
         buckets.before,
@@ -85,7 +116,7 @@ def decide(
         pairs.codes,
         pairs.values,
         np.float32(threshold) - np.float32(1e-6),
-        least,
+        _least(places, threshold),
         places * threshold,
         state,
         kept,
@@ -96,18 +127,116 @@ def decide(
     return wanted[:count, 0].astype(np.int64), wanted[:count, 1].astype(np.int64)
 
 
+def connect(
+    buckets: Buckets,
+    prints: npt.NDArray[np.uint8],
+    pairs: Pairs,
+    threshold: float,
+    stands: npt.NDArray[np.int64],
+    quota: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Connect, in place, rows that verified pairs connect, and name pairs that could connect more.
+
+    Args:
+        buckets: who shares a key with whom.
+        prints: the sketches in a byte a place, shape `(rows, places)`, best row first.
+        pairs: verified so far.
+        threshold: what is so similar is connected.
+        stands: the first row that each is connected with.
+        quota: at most how many pairs to ask for each row.
+
+    Returns:
+        Rows, and for each an earlier row to compare it with; none when all that are connected are known.
+    """
+    rows, bands = buckets.before.shape
+    wanted = np.empty((max(1024, 4 * rows), 2), dtype=np.int32)
+    count = 0
+    for band in range(bands):
+        before = np.ascontiguousarray(buckets.before[:, band])
+        count = _connect(
+            before,
+            prints,
+            pairs.codes,
+            pairs.values,
+            np.float32(threshold) - np.float32(1e-6),
+            _least(prints.shape[1], threshold),
+            stands,
+            quota,
+            wanted,
+            count,
+        )
+    return wanted[:count, 0].astype(np.int64), wanted[:count, 1].astype(np.int64)
+
+
+def _least(places: int, threshold: float) -> float:
+    """In how many places two sketches must agree: three standard deviations below the threshold is not worth a look."""
+    return float(places * threshold - 3 * np.sqrt(places * threshold * (1 - threshold)) - 1)
+
+
+def chain(keys: npt.NDArray[np.uint64], before: npt.NDArray[np.int32]) -> None:
+    """Set `before[i]` to the last row before `i` that has the same key, or -1.
+
+    Rows are first parted by the high bits of their keys, so that each part has a hash table in the cache and the time
+    is that of the rows, however many there are.
+    """
+    parts = max(0, int(len(keys) // _PART_ROWS).bit_length())
+    _chain(keys, parts, before)
+
+
+_PART_ROWS = 1 << 14
+
+
 @kernel
-def _chain(keys, table, before):
-    mask = len(table) - 1
-    for band in range(keys.shape[1]):
-        table[:] = -1
-        for row in range(len(keys)):
-            key = keys[row, band]
-            slot = np.int64(mix(key)) & mask
-            while table[slot] >= 0 and keys[table[slot], band] != key:
-                slot = (slot + 1) & mask
-            before[row, band] = table[slot]
-            table[slot] = row
+def _chain(keys, parts, before):
+    rows = len(keys)
+    shift = np.uint64(63 - parts)
+    ends = np.zeros((1 << parts) + 1, dtype=np.int64)
+    for row in range(rows):
+        ends[np.int64((keys[row] >> shift) >> np.uint64(1)) + 1] += 1
+    most = ends.max()
+    for part in range(1 << parts):
+        ends[part + 1] += ends[part]
+    parted = np.empty(rows, dtype=np.int32)
+    sorted_keys = np.empty(rows, dtype=np.uint64)
+    place = ends[:-1].copy()
+    for row in range(rows):
+        part = np.int64((keys[row] >> shift) >> np.uint64(1))
+        parted[place[part]] = row
+        sorted_keys[place[part]] = keys[row]
+        place[part] += 1
+    bits = 4
+    while (1 << bits) < 2 * most:
+        bits += 1
+    table = np.empty(1 << bits, dtype=np.int32)
+    for part in range(1 << parts):
+        first, last = ends[part], ends[part + 1]
+        here = 4
+        while (1 << here) < 2 * (last - first):
+            here += 1
+        mask = np.uint64((1 << here) - 1)
+        for slot in range(1 << here):
+            table[slot] = -1
+        for at in range(first, last):
+            key = sorted_keys[at]
+            slot = (key * _GOLDEN) >> np.uint64(64 - here)
+            other = table[slot]
+            while other >= 0 and sorted_keys[first + other] != key:
+                slot = (slot + np.uint64(1)) & mask
+                other = table[slot]
+            before[parted[at]] = parted[first + other] if other >= 0 else -1
+            table[slot] = at - first
+
+
+@kernel
+def _mark(before, shares):
+    """Mark the rows that share a key; threads may do so at once, since all write the same."""
+    for row in range(len(before)):
+        if before[row] >= 0:
+            shares[row] = 1
+            shares[before[row]] = 1
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @kernel
@@ -207,3 +336,40 @@ def _alive(before, state, row, band):
     while row >= 0 and state[row] == 2:
         row = before[row, band]
     return row
+
+
+@kernel
+def _connect(before, prints, codes, values, threshold, least, stands, quota, wanted, count):
+    """One band's turn of `connect`. Buckets whose rows are all connected, as nearly all soon are, are passed over."""
+    rows = len(before)
+    places = prints.shape[1]
+    head = np.empty(rows, dtype=np.int32)
+    mixed = np.zeros(rows, dtype=np.bool_)
+    for row in range(rows):
+        head[row] = row if before[row] < 0 else head[before[row]]
+        if root(stands, row) != root(stands, head[row]):
+            mixed[head[row]] = True
+    for row in range(rows):
+        if not mixed[head[row]]:
+            continue
+        own = root(stands, row)
+        asked = 0
+        other = before[row]
+        while other >= 0:
+            theirs = root(stands, other)
+            if theirs != own:
+                agree = 0
+                for place in range(places):
+                    agree += prints[row, place] == prints[other, place]
+                if agree >= least:
+                    value = _look_up(codes, values, (np.uint64(row) << np.uint64(32)) | np.uint64(other + 1))
+                    if value >= threshold:
+                        stands[max(own, theirs)] = min(own, theirs)
+                        own = min(own, theirs)
+                    elif value < 0 and asked < quota and count < len(wanted):
+                        wanted[count, 0] = row
+                        wanted[count, 1] = other
+                        count += 1
+                        asked += 1
+            other = before[other]
+    return count

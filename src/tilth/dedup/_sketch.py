@@ -1,55 +1,90 @@
 """Shingles and their sketches, on Arrow buffers.
 
-A sketch of `k` numbers estimates Jaccard similarity as MinHash does: two sets agree in each place with the probability
-of their similarity. It is made by Fast Similarity Sketching (Dahlgaard, Knudsen and Thorup, 2017, arXiv:1704.04370):
-every shingle is thrown into one of `k` places and the least hash in each place stays; while places are empty, all
-shingles are thrown again by another hash. A long text fills all places in its first rounds, so it costs a hash or two
-a shingle and not `k`.
+A sketch of `k` places estimates Jaccard similarity as MinHash does: two sets agree in each place with the probability
+of their similarity. Most of it is made as in Fast Similarity Sketching (Dahlgaard, Knudsen and Thorup, 2017,
+arXiv:1704.04370): every shingle is thrown into one of the places, twice, and the least hash in each place stays. Places
+that are still empty, which only short texts have, take the least of as many hashes of all shingles, as in plain
+MinHash. So a long text costs a hash or two a shingle and not `k`, and a short one a few vector instructions a place.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from tilth.dedup._units import hash_units, room_of
+from tilth.text.bits import address, mix
 from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import tables
-from tilth.text.words import hash_words, mix
 
 Keys = npt.NDArray[np.uint64]
+Prints = npt.NDArray[np.uint8]
+
+SKETCH_VERSION = 2
+"""Raised when any sketch would come out otherwise; whatever stores sketches stores this with them."""
 
 _BASE = np.uint64(0xD6E8FEB86659FD93)
+_INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FOLD = np.uint64(0xFF51AFD7ED558CCD)
+_HALF = np.uint64(0xFFFFFFFF)
+_DIRECT_NGRAM = 8
 
 
-def sketch(
-    text: Strings, ngram: int, num_perm: int, bands: int, rows: int, seed: int
-) -> tuple[Keys, npt.NDArray[np.uint8], Keys]:
-    """Band keys, the sketch itself in one byte a place, and a 128-bit digest of the word sequence, for each text.
+@dataclass(frozen=True)
+class Shape:
+    """What decides a sketch.
+
+    Attributes:
+        mode: the units, as `Units.mode` says.
+        ngram: units in a shingle.
+        num_perm: places in a sketch.
+        bands: keys of a sketch.
+        rows: places that a key is made of.
+        seed: of the hashes.
+    """
+
+    mode: int
+    ngram: int
+    num_perm: int
+    bands: int
+    rows: int
+    seed: int
+
+
+def sketch(text: Strings, shape: Shape) -> tuple[Keys, Prints, Keys]:
+    """Band keys, the sketch itself in one byte a place, and a 128-bit digest of the sequence of units, for each text.
 
     Returns:
-        `(keys, prints, digests)` of shapes `(n, bands)`, `(n, num_perm)` and `(n, 2)`.
+        `(keys, prints, digests)` of shapes `(bands, n)`, `(n, num_perm)` and `(n, 2)`.
     """
     known = tables()
     n = len(text)
-    keys = np.empty((n, bands), dtype=np.uint64)
-    prints = np.empty((n, num_perm), dtype=np.uint8)
+    keys = np.empty((shape.bands, n), dtype=np.uint64)
+    prints = np.empty((n, shape.num_perm), dtype=np.uint8)
     digests = np.empty((n, 2), dtype=np.uint64)
-    room = np.empty(_room(text.offsets), dtype=np.uint64)
-    places = np.empty(num_perm, dtype=np.uint64)
+    room = room_of(text.offsets, shape.mode)
+    random = np.random.Generator(np.random.PCG64(shape.seed))
+    salts = random.integers(0, 2**64, (3, shape.num_perm), dtype=np.uint64)
     _sketch_all(
         text.data,
         text.offsets,
         known.classes,
         known.lower,
-        ngram,
-        rows,
-        np.uint64(seed),
-        room,
-        places,
+        shape.mode,
+        shape.ngram,
+        shape.rows,
+        np.uint64(shape.seed),
+        salts,
+        np.empty((3, shape.num_perm), dtype=np.uint64),
+        np.empty(room, dtype=np.uint64),
+        np.empty(room, dtype=np.uint64),
+        np.empty(shape.num_perm, dtype=np.uint64),
+        np.empty(shape.num_perm, dtype=np.int64),
         keys,
         prints,
         digests,
@@ -57,80 +92,45 @@ def sketch(
     return keys, prints, digests
 
 
-def similarities(
-    leaders: Strings,
-    leader_of: npt.NDArray[np.int64],
-    others: Strings,
-    other_of: npt.NDArray[np.int64],
-    ngram: int,
-) -> npt.NDArray[np.float32]:
-    """The exact Jaccard similarity of the shingle sets of `leaders[leader_of[i]]` and `others[other_of[i]]`.
+@kernel
+def shingle(units, count, ngram, shingles):
+    """Write the hashes of all n-grams of the units to `shingles`; gives how many. Fewer units than `ngram` are one.
 
-    It is quickest where equal leaders stand next to each other.
-
-    Returns:
-        A number for each pair, shape `(pairs,)`.
+    A hash is a polynomial over the hashes of the units. A short n-gram is added up term by term, which runs on vectors.
     """
-    known = tables()
-    found = np.empty(len(leader_of), dtype=np.float32)
-    most = max(_room(leaders.offsets), _room(others.offsets))
-    slots = 1 << max(6, int(2 * most - 1).bit_length())
-    _compare_all(
-        leaders.data,
-        leaders.offsets,
-        leader_of,
-        others.data,
-        others.offsets,
-        other_of,
-        known.classes,
-        known.lower,
-        ngram,
-        np.empty(most, dtype=np.uint64),
-        np.empty(slots, dtype=np.uint64),
-        np.empty(slots, dtype=np.uint64),
-        found,
-    )
-    return found
-
-
-def _room(offsets: npt.NDArray[np.int64]) -> int:
-    """The most words that any text can have, plus one."""
-    return int(np.diff(offsets).max(initial=0)) // 2 + 2
-
-
-@kernel
-def _shingle(buffer, words, ngram, power):
-    """Turn word hashes into shingle hashes in place; gives how many. Fewer words than `ngram` are one shingle."""
-    if words <= ngram:
-        whole = np.uint64(words) * _FOLD
-        for at in range(words):
-            whole = whole * _BASE + buffer[at]
-        buffer[0] = whole
+    if count <= ngram:
+        whole = np.uint64(count) * _FOLD
+        for at in range(count):
+            whole = whole * _BASE + units[at]
+        shingles[0] = whole
         return 1
-    rolling = np.uint64(ngram) * _FOLD
-    for at in range(ngram):
-        rolling = rolling * _BASE + buffer[at]
-    start = np.uint64(ngram) * _FOLD * power
-    first = buffer[0]
-    buffer[0] = rolling
-    for at in range(1, words - ngram + 1):
-        # What left the window, and the length that every shingle starts from.
-        rolling = (rolling - start - first * (power * _INVERSE)) * _BASE
-        rolling += start + buffer[at + ngram - 1]
-        first = buffer[at]
-        buffer[at] = rolling
-    return words - ngram + 1
-
-
-_INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-
-
-@kernel
-def _power(ngram):
+    many = count - ngram + 1
     power = np.uint64(1)
     for _ in range(ngram):
         power *= _BASE
-    return power
+    begin = np.uint64(ngram) * _FOLD * power
+    if ngram > _DIRECT_NGRAM:
+        whole = np.uint64(0)
+        for at in range(ngram - 1):
+            whole = whole * _BASE + units[at]
+        for at in range(many):
+            whole = whole * _BASE + units[at + ngram - 1]
+            shingles[at] = begin + whole
+            # The first unit leaves; the others move up by one when the next comes.
+            whole -= units[at] * (power * _INVERSE)
+        return many
+    power *= _INVERSE
+    for at in range(many):
+        shingles[at] = begin + units[at] * power
+    for term in range(1, ngram - 1, 2):
+        one = power * _INVERSE
+        power = one * _INVERSE
+        for at in range(many):
+            shingles[at] += units[at + term] * one + units[at + term + 1] * power
+    if ngram > 1 and ngram % 2 == 0:
+        for at in range(many):
+            shingles[at] += units[at + ngram - 1]
+    return many
 
 
 @kernel
@@ -139,35 +139,42 @@ def _sketch_all(
     offsets,
     classes,
     lower,
+    mode,
     ngram,
     rows,
     seed,
-    room,
+    salts,
+    open_salts,
+    units,
+    shingles,
     places,
+    empty,
     keys,
     prints,
     digests,
 ):
-    bands = keys.shape[1]
+    bands = keys.shape[0]
     size = len(places)
-    power = _power(ngram)
+    text, limit = address(data), len(data)
+    classes_at, lower_at, units_at = address(classes), address(lower), address(units)
     for row in range(len(offsets) - 1):
-        words = hash_words(data, offsets[row], offsets[row + 1], classes, lower, room)
-        one, two = np.uint64(words), ~np.uint64(words)
-        if words <= ngram:
-            # A single shingle knows its words by 64 bits only; the digest needs more.
-            for at in range(words):
-                two = (two ^ room[at]) * _FOLD
+        found = hash_units(text, offsets[row], offsets[row + 1], limit, classes_at, lower_at, mode, units_at)
+        one, two = np.uint64(found), ~np.uint64(found)
+        if found <= ngram:
+            # A single shingle knows its units by 64 bits only; the digest needs more.
+            for at in range(found):
+                two = (two ^ units[at]) * _FOLD
                 two ^= two >> np.uint64(32)
-        count = _shingle(room, words, ngram, power)
-        _remix(room, count, seed)
+        count = shingle(units, found, ngram, shingles)
         for at in range(count):
+            hashed = mix(shingles[at] ^ seed)
+            shingles[at] = hashed
             weight = np.uint64(2 * at + 1)
-            one += room[at] * weight
-            two += (room[at] ^ _FOLD) * (weight * _GOLDEN)
+            one += hashed * weight
+            two += (hashed ^ _FOLD) * (weight * _GOLDEN)
         digests[row, 0] = mix(one)
         digests[row, 1] = mix(two)
-        _fill(room, count, seed, places)
+        fill(shingles, count, salts, open_salts, places, empty)
         for place in range(size):
             prints[row, place] = np.uint8((places[place] * _FOLD) >> np.uint64(56))
         for band in range(bands):
@@ -175,143 +182,58 @@ def _sketch_all(
             for place in range(band * rows, (band + 1) * rows):
                 key = (key ^ places[place]) * _FOLD
                 key ^= key >> np.uint64(32)
-            keys[row, band] = key
+            keys[band, row] = key
 
 
 @kernel
-def _remix(values, count, salt):
-    """Hash all values anew; a loop of its own, so that it runs on vectors."""
-    for at in range(count):
-        values[at] = mix(values[at] ^ salt)
-
-
-@kernel
-def _fill(hashes, count, seed, places):
+def fill(hashes, count, salts, open_salts, places, empty):
     """The sketch of a set of hashed shingles: in each place the round that filled it and the least hash of that round.
 
-    Each hash serves two rounds: its halves are the place and the value in one, and change roles in the other. After as
-    many rounds as there are places, each round fills the place of its own number, so none stays empty.
+    The halves of a hash are the place and the value in the first round and change roles in the second.
     """
     size = len(places)
-    half = np.uint64(0xFFFFFFFF)
-    places[:] = ~np.uint64(0)
+    for place in range(size):
+        places[place] = ~np.uint64(0)
     for at in range(count):
         hashed = hashes[at]
         place = ((hashed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
-        places[place] = min(places[place], hashed & half)
-    turn = 1
-    empty = _count_above(places, half)
-    while empty > 0 and turn < 2 * size:
-        rank = np.uint64(turn) << np.uint64(32)
-        last = rank | half
-        if turn % 2 == 0:
-            _remix(hashes, count, mix(seed + np.uint64(turn) * _GOLDEN))
-        for at in range(count):
-            hashed = hashes[at]
-            if turn % 2 == 1:
-                hashed = (hashed << np.uint64(32)) | (hashed >> np.uint64(32))
-            place = ((hashed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
-            if turn >= size:
-                place = np.uint64(turn - size)
-            # Full places, nearly all of them by now, are never written again.
-            if places[place] >= rank:
-                places[place] = min(places[place], rank | (hashed & half))
-        empty = _count_above(places, last)
-        turn += 1
-
-
-@kernel
-def _count_above(places, bound):
-    above = 0
-    for place in range(len(places)):
-        above += places[place] > bound
-    return above
-
-
-@kernel
-def _compare_all(
-    leaders,
-    leader_offsets,
-    leader_of,
-    data,
-    offsets,
-    other_of,
-    classes,
-    lower,
-    ngram,
-    room,
-    slots,
-    strangers,
-    found,
-):
-    """Jaccard by a hash table of the leader's shingles.
-
-    A slot holds 48 bits of a shingle and in the other 16 the number of the last text that had it.
-    """
-    power = _power(ngram)
-    before = np.int64(-1)
-    leader_size = 0
-    bits = 0
-    stamp = np.uint64(0)
-    for pair in range(len(leader_of)):
-        leader = leader_of[pair]
-        if leader != before or stamp == _STAMP:
-            before = leader
-            words = hash_words(leaders, leader_offsets[leader], leader_offsets[leader + 1], classes, lower, room)
-            count = _shingle(room, words, ngram, power)
-            bits = _bits_for(count)
-            slots[: 1 << bits] = 0
-            leader_size = _insert(slots, bits, room, count)
-            stamp = np.uint64(0)
-        stamp += np.uint64(1)
-        other = other_of[pair]
-        words = hash_words(data, offsets[other], offsets[other + 1], classes, lower, room)
-        count = _shingle(room, words, ngram, power)
-        mask = (1 << bits) - 1
-        both, alone = 0, 0
-        for at in range(count):
-            shingle = (room[at] | _TAKEN) & ~_STAMP
-            slot = np.int64((shingle * _GOLDEN) >> np.uint64(64 - bits))
-            while slots[slot] != 0 and (slots[slot] ^ shingle) > _STAMP:
-                slot = (slot + 1) & mask
-            if slots[slot] == 0:
-                room[alone] = shingle
-                alone += 1
-            else:
-                # Counted once for each text, without a branch to guess.
-                both += (slots[slot] & _STAMP) != stamp
-                slots[slot] = (slots[slot] & ~_STAMP) | stamp
-        if alone > 1:
-            bits_alone = _bits_for(alone)
-            strangers[: 1 << bits_alone] = 0
-            alone = _insert(strangers, bits_alone, room, alone)
-        found[pair] = np.float32(both / (leader_size + alone))
-
-
-_STAMP = np.uint64(0xFFFF)
-_TAKEN = np.uint64(0x10000)
+        places[place] = min(places[place], hashed & _HALF)
+    if _all_below(places, np.uint64(1) << np.uint64(32)):
+        return
+    rank = np.uint64(1) << np.uint64(32)
+    for at in range(count):
+        hashed = hashes[at]
+        place = ((hashed & _HALF) * np.uint64(size)) >> np.uint64(32)
+        # Full places are never written again: what is in them is below the rank.
+        places[place] = min(places[place], rank | (hashed >> np.uint64(32)))
+    rank <<= np.uint64(1)
+    many = 0
+    for place in range(size):
+        if places[place] >= rank:
+            empty[many] = place
+            for part in range(3):
+                open_salts[part, many] = salts[part, place]
+            open_salts[0, many] |= np.uint64(1)
+            many += 1
+    if many == 0:
+        return
+    # Multiply-add-shift (Dietzfelbinger, 1996) of both halves: a hash for each place, in the high bits of the sum.
+    least = open_salts[2]
+    for turn in range(count):
+        high, low = hashes[turn] >> np.uint64(32), hashes[turn] & _HALF
+        if turn == 0:
+            for at in range(many):
+                least[at] = (high * open_salts[0, at] + low * open_salts[1, at]) >> np.uint64(32)
+        else:
+            for at in range(many):
+                least[at] = min(least[at], (high * open_salts[0, at] + low * open_salts[1, at]) >> np.uint64(32))
+    for at in range(many):
+        places[empty[at]] = rank | least[at]
 
 
 @njit(inline="always")
-def _bits_for(count):
-    """The size of a table, as a power of two, that `count` values fill at most half."""
-    bits = 4
-    while (1 << bits) < 2 * count:
-        bits += 1
-    return bits
-
-
-@kernel
-def _insert(slots, bits, values, count):
-    """Put 48 bits of each value in a table; gives how many different ones there are."""
-    mask = (1 << bits) - 1
-    different = 0
-    for at in range(count):
-        value = (values[at] | _TAKEN) & ~_STAMP
-        slot = np.int64((value * _GOLDEN) >> np.uint64(64 - bits))
-        while slots[slot] != 0 and slots[slot] != value:
-            slot = (slot + 1) & mask
-        if slots[slot] == 0:
-            slots[slot] = value
-            different += 1
-    return different
+def _all_below(places, bound):
+    above = 0
+    for place in range(len(places)):
+        above += places[place] >= bound
+    return above == 0

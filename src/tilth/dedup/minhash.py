@@ -1,4 +1,4 @@
-"""Near-duplicate removal: rows whose word n-grams overlap by a threshold, found by MinHash and verified exactly.
+"""Near-duplicate removal: rows whose n-grams overlap by a threshold, found by MinHash and verified exactly.
 
 MinHash (Broder, 1997) gives each text a sketch that agrees with another in each place with the probability of their
 Jaccard similarity; bands of the sketch (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3) bring
@@ -8,6 +8,7 @@ the threshold.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
@@ -17,32 +18,41 @@ import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
 
-from tilth.dedup.keep import Keep, check_keep, keep_column, priority
+from tilth.dedup.curve import Curve
+from tilth.dedup.groups import Cluster, Deduplicator, Groups, Similarities, check_cluster, in_splits
+from tilth.dedup.keep import Keep, check_keep, priority
+from tilth.dedup.units import Preset, Unit, Units, check_units, units_of
 from tilth.frame import Frame, Rows
-from tilth.step import DatasetStep, Dropped, Outcome, require
+from tilth.step import require
 from tilth.text.strings import strings, strings_of
 from tilth.text.threads import ordered_map
 
 if TYPE_CHECKING:
-    from tilth.dedup._greedy import Buckets
+    from tilth.dedup._greedy import Buckets, Pairs
+    from tilth.dedup._keys import KeyStore
+    from tilth.dedup._located import Texts
+    from tilth.dedup._sketch import Shape
 
 _PAIRS_AT_ONCE = 2_048
+_ROWS_AT_ONCE = 1 << 16
+_BUDGET = 512 * 2**20
+"""Bytes of band keys and sketches that are held in memory; beyond it keys go to disk, and sketches are made again for
+the rows that need them."""
 _MISS_WEIGHT = 0.98
 """Of the two errors that bands trade, how much a missed duplicate weighs: a false candidate costs only its check."""
 
 
 @dataclass(frozen=True)
-class MinHash(DatasetStep):
+class MinHash(Deduplicator):
     """Keep one row of each group of near-duplicates.
 
-    Every dropped row is at least `threshold` similar to the kept row that its evidence names. Identical word sequences
-    are folded before anything is compared. A text of fewer words than `ngram` is one shingle; a null is dropped for a
-    reason of its own. Use `Exact` when only identical rows should go.
+    Identical sequences of words are folded before anything is compared. A text of fewer words than `ngram` is one
+    shingle; a null is dropped for a reason of its own. Use `Exact` when only identical rows should go.
 
     Args:
         column: the text.
-        threshold: Jaccard similarity of the sets of word n-grams, above 0 and at most 1.
-        ngram: words in a shingle.
+        threshold: Jaccard similarity of the sets of n-grams, above 0 and at most 1.
+        ngram: units in a shingle.
         num_perm: places in a sketch.
         bands: buckets that each text goes into; chosen for the threshold when None.
         rows: places that make one bucket key; chosen for the threshold when None.
@@ -50,6 +60,15 @@ class MinHash(DatasetStep):
             `min:COLUMN`, or a mapping of one column to its values from best to worst.
         verify: compare candidates exactly. Without it the sketch's own estimate decides.
         seed: of the hashes.
+        unit: `word`, or `char` for n-grams of characters other than white space.
+        cluster: `direct`: every row that goes is at least `threshold` similar to the very row that stays.
+            `component`: of all rows that are connected by similar pairs one stays; the evidence has the similarity of
+            the two, which can be below the threshold.
+        preset: what the three options below are where they are None: `code` and `math` tell cases apart and count
+            punctuation, `web` takes all numbers for the same, `chat` is what is done without one.
+        fold_case: whether upper and lower case are the same; by default they are.
+        fold_numbers: whether all runs of digits are the same; by default they are not.
+        punctuation: whether punctuation marks and symbols count as words; by default they do not.
 
     Examples:
         >>> from datasets import Dataset
@@ -57,6 +76,8 @@ class MinHash(DatasetStep):
         >>> ds = Dataset.from_dict({"text": [text, text + " long", "something else"]})
         >>> MinHash("text", threshold=0.8).apply(ds)["text"][:] == [text, "something else"]
         True
+        >>> MinHash("text", threshold=0.8).clusters(ds).to_list()[1]
+        {'row': 1, 'cluster': 0, 'kept_row': 0, 'similarity': 0.9285714030265808}
     """
 
     column: str
@@ -68,10 +89,14 @@ class MinHash(DatasetStep):
     keep: Keep = "first"
     verify: bool = True
     seed: int = 1
+    unit: Unit = "word"
+    cluster: Cluster = "direct"
+    preset: Preset | None = None
+    fold_case: bool | None = None
+    fold_numbers: bool | None = None
+    punctuation: bool | None = None
 
-    version: ClassVar[int] = 1
-    reasons: ClassVar[tuple[str, ...]] = ("null_text", "duplicate", "near_duplicate")
-    row_evidence: ClassVar[tuple[str, ...]] = ("kept_row",)
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         require(0 < self.threshold <= 1, self, "threshold", "above 0 and at most 1")
@@ -84,17 +109,8 @@ class MinHash(DatasetStep):
             fits = self.bands * self.rows <= self.num_perm
             require(fits, self, "bands", f"at most num_perm / rows = {self.num_perm // self.rows}")
         check_keep(self, self.keep)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The text, and the column that `keep` looks at."""
-        other = keep_column(self.keep)
-        return (self.column,) if other is None or other == self.column else (self.column, other)
-
-    @property
-    def reads_text(self) -> tuple[str, ...]:
-        """The text."""
-        return (self.column,)
+        check_cluster(self, self.cluster)
+        check_units(self)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -103,115 +119,183 @@ class MinHash(DatasetStep):
             return self.bands, self.rows
         return best_shape(self.threshold, self.num_perm)
 
-    def curve(self, similarity: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The probability that two texts of this similarity become candidates: `1 - (1 - s ** rows) ** bands`.
+    @property
+    def units(self) -> Units:
+        """What texts are cut into, by the preset and the options."""
+        return units_of(self)
+
+    def curve(self) -> Curve:
+        """How likely two texts of a given similarity are to become candidates: `1 - (1 - s ** rows) ** bands`.
 
         Examples:
-            >>> [round(float(MinHash("text", bands=16, rows=8).curve(s)), 3) for s in (0.5, 0.8, 0.9)]
+            >>> curve = MinHash("text", bands=16, rows=8).curve()
+            >>> [round(float(curve(similarity)), 3) for similarity in (0.5, 0.8, 0.9)]
             [0.061, 0.947, 1.0]
+            >>> curve
+            Curve(16 bands of 8 rows: at the threshold 0.8 a pair is found with probability 0.947)
         """
-        bands, rows = self.shape
-        return np.asarray(1 - (1 - np.asarray(similarity, dtype=np.float64) ** rows) ** bands)
+        return Curve(self.threshold, *self.shape)
 
-    def run(self, ds: Dataset) -> Outcome:
-        """Find the groups and drop all rows but one of each."""
+    def groups(self, ds: Dataset, splits: Sequence[int] | None = None) -> Groups:
+        """Sketch all rows, fold those that are equal, and decide on the others."""
+        from tilth.dedup._fold import fold
         from tilth.dedup._greedy import Buckets
+        from tilth.dedup._keys import KeyStore
+
+        n = len(ds)
+        found = Groups.alone(n)
+        if not n:
+            return found
+        frame = Frame.of(ds)
+        shape = self._shape
+        with KeyStore(shape.bands, n, _BUDGET * shape.bands * 8 // (shape.bands * 8 + shape.num_perm)) as keys:
+            prints = None if keys.spilled else np.empty((n, shape.num_perm), dtype=np.uint8)
+            digests = np.empty((n, 2), dtype=np.uint64)
+            self._sketch(frame, keys, prints, digests, found.codes)
+            order = in_splits(priority(self, self.keep, ds, [self.column]), splits)
+            order = order[found.codes[order] == 0]
+            first_of = fold(digests, order)
+            del digests
+            copies = np.flatnonzero(first_of != np.arange(len(order)))
+            rows, first_of = order[copies], order[first_of[copies]]
+            single = np.delete(order, copies) if len(copies) else order
+            del order
+            plain = len(single) == n and self.keep in ("first", "none") and splits is None
+            buckets = Buckets(keys, shape.bands, None if plain else single, len(single))
+        shared = single[buckets.rows]
+        del single
+        shown = self._prints(frame, shared) if prints is None else prints[shared]
+        del prints
+        self._decide(frame, shared, buckets, shown, found)
+        # A copy of a row that went is stood for by what stands for that row, if it is as similar to it: it is equal.
+        found.kept[rows] = found.kept[first_of]
+        found.similarity[rows] = found.similarity[first_of]
+        found.codes[rows] = np.where(found.codes[first_of] == 3, 3, 2)
+        return found
+
+    @property
+    def _shape(self) -> Shape:
+        from tilth.dedup._sketch import Shape
+
+        return Shape(self.units.mode, self.ngram, self.num_perm, *self.shape, self.seed)
+
+    def _sketch(
+        self,
+        frame: Frame,
+        keys: KeyStore,
+        prints: npt.NDArray[np.uint8] | None,
+        digests: npt.NDArray[np.uint64],
+        codes: npt.NDArray[np.uint8],
+    ) -> None:
+        """Sketch all rows into these arrays; nulls get their reason."""
         from tilth.dedup._sketch import sketch
 
-        frame = Frame.of(ds)
-        order = priority(self, self.keep, ds, [self.column])
-        bands, rows = self.shape
-
-        if not len(ds):
-            return Outcome.without(Dropped.none(), 0)
-
-        keys = np.empty((len(ds), bands), dtype=np.uint64)
-        prints = np.empty((len(ds), self.num_perm), dtype=np.uint8)
-        digests = np.empty((len(ds), 2), dtype=np.uint64)
-        valid = np.empty(len(ds), dtype=np.bool_)
+        shape = self._shape
 
         def sketched(table: pa.Table, first: int) -> None:
             text = strings(table, self.column, str(self))
             here = slice(first, first + len(text))
-            valid[here] = text.valid
-            keys[here], prints[here], digests[here] = sketch(text, self.ngram, self.num_perm, bands, rows, self.seed)
+            bands, print_, digests[here] = sketch(text, shape)
+            keys.put(first, bands)
+            if prints is not None:
+                prints[here] = print_
+            codes[here] = ~text.valid
 
         for _ in frame.map_batches(sketched, [self.column]):
             pass
 
-        kept = np.arange(len(ds), dtype=np.int64)
-        similarity = np.ones(len(ds), dtype=np.float32)
-        codes = np.zeros(len(ds), dtype=np.uint8)
-        order = order[valid[order]]
-        first_of = fold(digests[order])
-        folded = first_of != np.arange(len(order))
-        codes[order[folded]] = 2
-        kept[order[folded]] = order[first_of[folded]]
+    def _prints(self, frame: Frame, rows: Rows) -> npt.NDArray[np.uint8]:
+        """The sketches of these rows, made again."""
+        from tilth.dedup._sketch import sketch
 
-        single = order[~folded]
-        # What belongs to folded rows is let go before the groups are formed.
-        prints = prints[single]
-        buckets = Buckets(keys[single])
-        keys, digests = keys[:0].copy(), digests[:0].copy()
-        self._thin(frame, single, buckets, prints, kept, similarity, codes)
-        # A copy of a row that went is stood for by what stands for that row, if it is as similar to it: it is equal.
-        copies = order[folded]
-        originals = kept[copies]
-        similarity[copies] = np.where(codes[originals] == 3, similarity[originals], 1)
-        codes[copies] = np.where(codes[originals] == 3, 3, 2)
-        kept[copies] = kept[originals]
-        codes[~valid] = 1
-        if self.keep == "none":
-            stood_for = np.unique(kept[codes > 1])
-            codes[stood_for] = 2
-        return Outcome.without(_dropped(codes, kept, similarity), len(ds))
+        prints = np.empty((len(rows), self.num_perm), dtype=np.uint8)
+        in_order = np.argsort(rows, kind="stable")
+        parts = [in_order[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE)]
 
-    def _thin(
-        self,
-        frame: Frame,
-        single: Rows,
-        buckets: Buckets,
-        prints: npt.NDArray[np.uint8],
-        kept: Rows,
-        similarity: npt.NDArray[np.float32],
-        codes: npt.NDArray[np.uint8],
-    ) -> None:
-        """Decide on the distinct rows `single`, best first, and enter those that go."""
+        def sketched(part: Rows) -> None:
+            prints[part] = sketch(strings_of(frame.take(self.column, rows[part])), self._shape)[1]
+
+        for _ in ordered_map(sketched, parts):
+            pass
+        return prints
+
+    def _decide(self, frame: Frame, rows: Rows, buckets: Buckets, prints: npt.NDArray[np.uint8], found: Groups) -> None:
+        """Decide on the rows that share a key, best first, and enter those that go."""
         from tilth.dedup._greedy import GOES, Pairs, decide
+        from tilth.dedup._located import Texts
 
+        texts = Texts(frame, self.column)
         pairs = Pairs()
-        state = np.zeros(len(single), dtype=np.uint8)
-        stands = np.zeros(len(single), dtype=np.int32)
-        how = np.zeros(len(single), dtype=np.float32)
+        state = np.zeros(len(rows), dtype=np.uint8)
+        stands = np.arange(len(rows), dtype=np.int32)
+        how = np.ones(len(rows), dtype=np.float32)
         quota = 1
+        chains = buckets.before if self.cluster == "direct" else buckets.before.copy()
         while True:
-            rows, others = decide(buckets, prints, pairs, self.threshold, state, stands, how, quota)
-            if not len(rows):
+            ours, others = decide(buckets, prints, pairs, self.threshold, state, stands, how, quota)
+            if not len(ours):
                 break
             quota = min(2 * quota, 1024)
-            if self.verify:
-                values = self._verified(frame, single[rows], single[others])
-            else:
-                values = _estimates(prints, rows, others)
-            pairs.add(rows, others, values)
-        gone = state == GOES
-        kept[single[gone]] = single[stands[gone]]
-        similarity[single[gone]] = how[gone]
-        codes[single[gone]] = 3
+            pairs.add(ours, others, self._similar(texts, prints, rows, ours, others))
+        if self.cluster == "component":
+            buckets.before = chains
+            connected, how = self._connected(texts, rows, buckets, prints, pairs, stands)
+            stands = connected.astype(np.int32)
+            state[stands != np.arange(len(rows))] = GOES
+        gone = np.flatnonzero(state == GOES)
+        found.kept[rows[gone]] = rows[stands[gone]]
+        found.similarity[rows[gone]] = how[gone]
+        found.codes[rows[gone]] = 3
 
-    def _verified(self, frame: Frame, rows: Rows, leaders: Rows) -> npt.NDArray[np.float32]:
-        from tilth.dedup._sketch import similarities
+    def _connected(
+        self,
+        texts: Texts,
+        rows: Rows,
+        buckets: Buckets,
+        prints: npt.NDArray[np.uint8],
+        pairs: Pairs,
+        direct: npt.NDArray[np.int32],
+    ) -> tuple[Rows, Similarities]:
+        """The components: what direct groups hold together, and every further pair between them that is similar."""
+        from tilth.dedup._greedy import connect
 
-        by_leader = np.lexsort((rows, leaders))
-        parts = [by_leader[at : at + _PAIRS_AT_ONCE] for at in range(0, len(by_leader), _PAIRS_AT_ONCE)]
+        stands = direct.astype(np.int64)
+        quota = 4
+        while True:
+            ours, others = connect(buckets, prints, pairs, self.threshold, stands, quota)
+            if not len(ours):
+                break
+            quota = min(2 * quota, 1024)
+            ours, others = np.unique(np.stack([ours, others]), axis=1)
+            pairs.add(ours, others, self._similar(texts, prints, rows, ours, others))
+        while True:
+            further = stands[stands]
+            if np.array_equal(further, stands):
+                break
+            stands = further
+        how = np.ones(len(rows), dtype=np.float32)
+        gone = np.flatnonzero(stands != np.arange(len(rows)))
+        how[gone] = self._similar(texts, prints, rows, gone, stands[gone])
+        return stands, how
 
-        def compared(part: Rows) -> npt.NDArray[np.float32]:
-            theirs, leader_of = np.unique(leaders[part], return_inverse=True)
-            ours, place = np.unique(rows[part], return_inverse=True)
-            texts = [strings_of(frame.take(self.column, taken)) for taken in (theirs, ours)]
-            return similarities(texts[0], leader_of, texts[1], place, self.ngram)
+    def _similar(
+        self, texts: Texts, prints: npt.NDArray[np.uint8], rows: Rows, ours: Rows, others: Rows
+    ) -> Similarities:
+        """The similarity of `rows[ours]` and `rows[others]`, exact or as the sketches have it."""
+        from tilth.dedup._compare import similarities
 
-        values = np.empty(len(rows), dtype=np.float32)
+        if not self.verify:
+            return _estimates(prints, ours, others)
+        mode = self.units.mode
+        by_other = np.lexsort((ours, others))
+        parts = [by_other[at : at + _PAIRS_AT_ONCE] for at in range(0, len(by_other), _PAIRS_AT_ONCE)]
+
+        def compared(part: Rows) -> Similarities:
+            both, place = np.unique(np.concatenate([others[part], ours[part]]), return_inverse=True)
+            found = texts.at(rows[both])
+            return similarities(found, place[: len(part)], place[len(part) :], mode, self.ngram)
+
+        values = np.empty(len(ours), dtype=np.float32)
         for part, found in zip(parts, ordered_map(compared, parts), strict=True):
             values[part] = found
         return values
@@ -236,31 +320,10 @@ def best_shape(threshold: float, num_perm: int) -> tuple[int, int]:
     return best
 
 
-def fold(digests: npt.NDArray[np.uint64]) -> Rows:
-    """For each row the first row with the same 128-bit digest, shape `(rows,)`."""
-    if not len(digests):
-        return np.zeros(0, dtype=np.int64)
-    order = np.lexsort((digests[:, 1], digests[:, 0]))
-    ranked = digests[order]
-    begins = np.concatenate([[True], (ranked[1:] != ranked[:-1]).any(axis=1)])
-    group = np.cumsum(begins) - 1
-    first_of = np.empty(len(digests), dtype=np.int64)
-    # lexsort is stable, so the first of a group is its first row.
-    first_of[order] = order[np.flatnonzero(begins)][group]
-    return first_of
-
-
-def _estimates(prints: npt.NDArray[np.uint8], rows: Rows, others: Rows) -> npt.NDArray[np.float32]:
-    agree = (prints[rows] == prints[others]).mean(axis=1)
+def _estimates(prints: npt.NDArray[np.uint8], rows: Rows, others: Rows) -> Similarities:
+    agree = np.empty(len(rows), dtype=np.float32)
+    for at in range(0, len(rows), _ROWS_AT_ONCE):
+        here = slice(at, at + _ROWS_AT_ONCE)
+        agree[here] = (prints[rows[here]] == prints[others[here]]).mean(axis=1)
     # Two places that differ still agree in a byte once in 256.
     return np.asarray(np.clip((agree - 1 / 256) / (1 - 1 / 256), 0, 1), dtype=np.float32)
-
-
-def _dropped(codes: npt.NDArray[np.uint8], kept: Rows, similarity: npt.NDArray[np.float32]) -> Dropped:
-    rows = np.flatnonzero(codes)
-    alone = (codes[rows] == 1) | (kept[rows] == rows)
-    evidence = pa.StructArray.from_arrays(
-        [pa.array(kept[rows], mask=alone), pa.array(similarity[rows].astype(np.float32), mask=alone)],
-        names=["kept_row", "similarity"],
-    )
-    return Dropped(rows, codes[rows], evidence)

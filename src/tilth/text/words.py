@@ -193,11 +193,12 @@ def hash_words(data, start, end, classes, lower, out):
     """
     # From here on arrays are addresses: numba counts the references to an array that is passed on, and counting them
     # takes longer than hashing a word.
-    return _hash_words(address(data), start, end, len(data), address(classes), address(lower), address(out))
+    return hash_words_at(address(data), start, end, len(data), address(classes), address(lower), address(out))
 
 
 @kernel
-def _hash_words(text, start, end, limit, classes, lower, out):
+def hash_words_at(text, start, end, limit, classes, lower, out):
+    """`hash_words` of the text at an address, of which `limit` bytes can be read; tables and `out` are addresses, too."""
     count = 0
     opened = np.int64(start)
     # What a block leaves for the next: whether its last byte is in a word, where the next word must begin anew, and of
@@ -439,9 +440,11 @@ __all__ = [
     "count_words",
     "count_words_kernel",
     "decode",
+    "decode_at",
     "encode",
     "hash_word",
     "hash_words",
+    "hash_words_at",
     "leading_zeros",
     "load_eight",
     "mix",

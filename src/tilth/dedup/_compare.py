@@ -1,0 +1,171 @@
+"""The exact Jaccard similarity of pairs of texts, by the sets of their shingles.
+
+The shingles of the better text of a pair are numbered through a hash table. Those of the other one mostly come in the
+same order, near duplicates being what they are: each is held against the one that follows in the better text, and is
+looked up only where they differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from tilth.dedup._located import Located
+from tilth.dedup._sketch import shingle
+from tilth.dedup._units import hash_units
+from tilth.frame import Rows
+from tilth.text.bits import address
+from tilth.text.kernel import kernel
+from tilth.text.unicode import tables
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def similarities(texts: Located, one: Rows, other: Rows, mode: int, ngram: int) -> npt.NDArray[np.float32]:
+    """The exact Jaccard similarity of the shingle sets of texts `one[i]` and `other[i]`, shape `(pairs,)`.
+
+    It is quickest where equal `one` stand next to each other.
+    """
+    known = tables()
+    found = np.empty(len(one), dtype=np.float32)
+    most = int(texts.sizes.max(initial=0))
+    room = most // 2 + 2 if mode == 0 else most + 1
+    slots = 1 << max(4, int(2 * room - 1).bit_length())
+    _compare_all(
+        texts.starts,
+        texts.sizes,
+        texts.limits,
+        one,
+        other,
+        known.classes,
+        known.lower,
+        mode,
+        ngram,
+        np.empty(room, dtype=np.uint64),
+        np.empty(room, dtype=np.uint64),
+        np.empty(room, dtype=np.uint64),
+        np.empty(room, dtype=np.int32),
+        np.empty(room, dtype=np.int32),
+        np.empty(room, dtype=np.int32),
+        np.empty(slots, dtype=np.int32),
+        np.empty(slots, dtype=np.uint64),
+        found,
+    )
+    return found
+
+
+@kernel
+def _compare_all(
+    starts,
+    sizes,
+    limits,
+    one,
+    other,
+    classes,
+    lower,
+    mode,
+    ngram,
+    units,
+    better,
+    shingles,
+    numbers,
+    firsts,
+    stamps,
+    slots,
+    strangers,
+    found,
+):
+    classes_at, lower_at, units_at = address(classes), address(lower), address(units)
+    before = np.int64(-1)
+    better_count, different, bits = 0, 0, 4
+    for pair in range(len(one)):
+        row = one[pair]
+        if row != before:
+            before = row
+            count = hash_units(starts[row], 0, sizes[row], limits[row], classes_at, lower_at, mode, units_at)
+            better_count = shingle(units, count, ngram, better)
+            bits = _bits_for(better_count)
+            for slot in range(1 << bits):
+                slots[slot] = -1
+            different = _number(better, better_count, slots, bits, numbers, firsts)
+            for number in range(different):
+                stamps[number] = -1
+        row = other[pair]
+        count = hash_units(starts[row], 0, sizes[row], limits[row], classes_at, lower_at, mode, units_at)
+        count = shingle(units, count, ngram, shingles)
+        mask = np.uint64((1 << bits) - 1)
+        both, alone, follows = 0, 0, 0
+        for at in range(count):
+            value = shingles[at]
+            if follows < better_count and better[follows] == value:
+                number = numbers[follows]
+                follows += 1
+            else:
+                slot = (value * _GOLDEN) >> np.uint64(64 - bits)
+                number = slots[slot]
+                while number >= 0 and better[firsts[number]] != value:
+                    slot = (slot + np.uint64(1)) & mask
+                    number = slots[slot]
+                if number < 0:
+                    shingles[alone] = value
+                    alone += 1
+                    continue
+                follows = firsts[number] + 1
+            both += stamps[number] != pair
+            stamps[number] = pair
+        if alone > 1:
+            alone = _different(shingles, alone, strangers)
+        found[pair] = np.float32(both / (different + alone))
+
+
+@njit(inline="always")
+def _bits_for(count):
+    """The size of a table, as a power of two, that `count` values fill at most half."""
+    bits = 4
+    while (1 << bits) < 2 * count:
+        bits += 1
+    return bits
+
+
+@kernel
+def _number(values, count, slots, bits, numbers, firsts):
+    """Number the different values in order of their first place; gives how many there are."""
+    mask = np.uint64((1 << bits) - 1)
+    different = np.int32(0)
+    for at in range(count):
+        value = values[at]
+        slot = (value * _GOLDEN) >> np.uint64(64 - bits)
+        number = slots[slot]
+        while number >= 0 and values[firsts[number]] != value:
+            slot = (slot + np.uint64(1)) & mask
+            number = slots[slot]
+        if number < 0:
+            number = different
+            slots[slot] = number
+            firsts[number] = at
+            different += np.int32(1)
+        numbers[at] = number
+    return different
+
+
+@kernel
+def _different(values, count, slots):
+    """How many different values there are. Zero marks a free slot and is counted by itself."""
+    bits = _bits_for(count)
+    mask = np.uint64((1 << bits) - 1)
+    for slot in range(1 << bits):
+        slots[slot] = 0
+    different, zero = 0, 0
+    for at in range(count):
+        value = values[at]
+        if value == 0:
+            zero = 1
+            continue
+        slot = (value * _GOLDEN) >> np.uint64(64 - bits)
+        while slots[slot] != 0 and slots[slot] != value:
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] == 0:
+            slots[slot] = value
+            different += 1
+    return different + zero
