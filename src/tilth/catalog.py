@@ -8,8 +8,8 @@ import pkgutil
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from types import SimpleNamespace
-from typing import Any, TypeGuard, get_type_hints
+from types import SimpleNamespace, UnionType
+from typing import Any, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from tilth.step import Step
 
@@ -36,6 +36,31 @@ def catalog() -> dict[str, type[Step]]:
     return found
 
 
+def family_of(hint: object) -> type | None:
+    """The abstract class of tilth that a field of this type holds a kind of, such as `Embedder`; None for other types.
+
+    Such a field is written in a recipe as one of the classes of the family, with its fields.
+    """
+    either = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    found = [each for each in either if each is not type(None)]
+    family = found[0] if len(found) == 1 else None
+    ours = isinstance(family, type) and family.__module__.startswith("tilth.") and not issubclass(family, Step)
+    return family if ours and inspect.isabstract(family) else None
+
+
+def members(family: type) -> dict[str, type]:
+    """The classes of a family that its room offers, by name."""
+    room = import_module(family.__module__.rpartition(".")[0])
+    offered = {name: getattr(room, name) for name in getattr(room, "__all__", ())}
+    return {name: kind for name, kind in offered.items() if is_member(kind, family)}
+
+
+def is_member(kind: object, family: type) -> bool:
+    """Whether `kind` is a class of `family` that can be used."""
+    usable = isinstance(kind, type) and dataclasses.is_dataclass(kind) and not inspect.isabstract(kind)
+    return usable and issubclass(kind, family)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One field of a step as recipes know it.
@@ -57,8 +82,8 @@ class Parameter:
     listed: bool
 
 
-def parameters(step: type[Step]) -> list[Parameter]:
-    """The fields of a step class in the order in which it takes them."""
+def parameters(step: type) -> list[Parameter]:
+    """The fields of a step, or of another class that recipes name, in the order in which it takes them."""
     fields: dict[str, dataclasses.Field[Any]] = {}
     if dataclasses.is_dataclass(step):
         fields = {field.name: field for field in dataclasses.fields(step)}

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from tilth.catalog import ROOMS, Parameter, catalog, is_step, parameters
+from tilth.catalog import ROOMS, Parameter, catalog, family_of, is_member, is_step, members, parameters
 from tilth.errors import MissingExtraError, RecipeError, TilthError
 from tilth.pipeline import Pipeline
 from tilth.recipe.write import ABSENT, FORMAT, resolvers
@@ -43,7 +43,7 @@ class Recipe:
     source: Source | None = None
 
 
-def load(path: str | Path, extra: Iterable[type[Step]] = ()) -> Recipe:
+def load(path: str | Path, extra: Iterable[type] = ()) -> Recipe:
     """Read a recipe file; see `loads`."""
     path = Path(path)
     try:
@@ -60,13 +60,13 @@ def load(path: str | Path, extra: Iterable[type[Step]] = ()) -> Recipe:
     return loads(text, str(path), extra)
 
 
-def loads(text: str, file: str = "recipe", extra: Iterable[type[Step]] = ()) -> Recipe:
+def loads(text: str, file: str = "recipe", extra: Iterable[type] = ()) -> Recipe:
     """The pipeline and the source that the text of a recipe describes.
 
     Args:
         text: the YAML.
         file: what errors call it.
-        extra: step classes of your own, which the recipe names by their class name.
+        extra: classes of your own, steps or what steps hold, which the recipe names by their class name.
 
     Raises:
         RecipeError: it says something that cannot be run.
@@ -129,6 +129,9 @@ class _Place:
 
     def of(self, **parts: str) -> _Place:
         return replace(self, **parts)  # type: ignore[arg-type]
+
+    def within(self, field: str) -> _Place:
+        return replace(self, field=f"{self.field}.{field}" if self.field else field)
 
     def error(self, message: str) -> RecipeError:
         parts = [
@@ -235,7 +238,7 @@ def _source(node: yaml.Node, place: _Place) -> Source:
     return Source(**values)
 
 
-def _step(node: yaml.Node, place: _Place, own: Mapping[str, type[Step]]) -> tuple[str | None, Step, _Place]:
+def _step(node: yaml.Node, place: _Place, own: Mapping[str, type]) -> tuple[str | None, Step, _Place]:
     """The name, the step and the place of one item of the list."""
     name = None
     fields: yaml.Node | None = None
@@ -262,8 +265,8 @@ def _step(node: yaml.Node, place: _Place, own: Mapping[str, type[Step]]) -> tupl
     return name, _built(_class(key, place, own), fields, place, own), place
 
 
-def _class(key: str, place: _Place, own: Mapping[str, type[Step]]) -> type[Step]:
-    if key in own:
+def _class(key: str, place: _Place, own: Mapping[str, type]) -> type[Step]:
+    if is_step(own.get(key)):
         return own[key]
     room, _, name = key.partition(".")
     if room in ROOMS and re.fullmatch(r"[A-Za-z]\w*", name):
@@ -274,7 +277,7 @@ def _class(key: str, place: _Place, own: Mapping[str, type[Step]]) -> type[Step]
         found = getattr(module, name, None) if name in getattr(module, "__all__", ()) else None
         if is_step(found):
             return found
-    known = [*catalog(), *own]
+    known = [*catalog(), *(name for name, kind in own.items() if is_step(kind))]
     by_class = {full.rpartition(".")[2].lower(): full for full in known}
     close = by_class.get(key.rpartition(".")[2].lower()) or next(
         iter(get_close_matches(key, known, n=1, cutoff=0.5)), None
@@ -283,8 +286,8 @@ def _class(key: str, place: _Place, own: Mapping[str, type[Step]]) -> type[Step]
     raise place.error(f"there is no such step. {hint}")
 
 
-def _built(step: type[Step], fields: yaml.Node | None, place: _Place, own: Mapping[str, type[Step]]) -> Step:
-    known = {parameter.name: parameter for parameter in parameters(step)}
+def _built(kind: type, fields: yaml.Node | None, place: _Place, own: Mapping[str, type]) -> Any:
+    known = {parameter.name: parameter for parameter in parameters(kind)}
     given: dict[str, yaml.Node] = {}
     if fields is not None and not (isinstance(fields, yaml.ScalarNode) and fields.tag.endswith(":null")):
         if not isinstance(fields, yaml.MappingNode):
@@ -295,8 +298,8 @@ def _built(step: type[Step], fields: yaml.Node | None, place: _Place, own: Mappi
             if key.value not in known:
                 close = get_close_matches(key.value, known, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                where = place.at(key).of(field=key.value)
-                raise where.error(f"there is no such field; {step.__name__} has {_listed(known) or 'none'}.{hint}")
+                where = place.at(key).within(key.value)
+                raise where.error(f"there is no such field; {kind.__name__} has {_listed(known) or 'none'}.{hint}")
             given[key.value] = value
     for name, parameter in known.items():
         if parameter.required and name not in given:
@@ -304,29 +307,49 @@ def _built(step: type[Step], fields: yaml.Node | None, place: _Place, own: Mappi
     positional: tuple[Any, ...] = ()
     named: dict[str, Any] = {}
     for name, node in given.items():
-        value = _argument(known[name], node, place.at(node).of(field=name), own)
+        value = _argument(known[name], node, place.at(node).within(name), own)
         if known[name].listed:
             positional = value
         else:
             named[name] = value
     try:
-        return step(*positional, **named)
+        return kind(*positional, **named)
     except MissingExtraError:
         raise
     except (TilthError, TypeError, ValueError) as error:
         # `require` writes field=value, and names the field at fault before any other.
         blamed = next((name for name in re.findall(r"\b(\w+)(?:\[\d+\])?=", str(error)) if name in given), None)
-        where = place.at(given[blamed]).of(field=blamed) if blamed else place
+        where = place.at(given[blamed]).within(blamed) if blamed else place
         raise where.error(str(error)) from None
 
 
-def _argument(parameter: Parameter, node: yaml.Node, place: _Place, own: Mapping[str, type[Step]]) -> Any:
+def _argument(parameter: Parameter, node: yaml.Node, place: _Place, own: Mapping[str, type]) -> Any:
     if isinstance(parameter.hint, type) and issubclass(parameter.hint, Step):
         return _step(node, place, own)[1]
+    family = family_of(parameter.hint)
+    if family is not None and not (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
+        return _member(family, node, place, own)
     value = _value(node, place)
     if parameter.listed and not isinstance(value, list):
         value = [value]
     return _frozen(_typed(value, parameter, place))
+
+
+def _member(family: type, node: yaml.Node, place: _Place, own: Mapping[str, type]) -> Any:
+    """One of a family of classes: `TfidfSvd: {dims: 128}`, or its bare name."""
+    known = {**members(family), **{name: kind for name, kind in own.items() if is_member(kind, family)}}
+    key, fields = node, None
+    if isinstance(node, yaml.MappingNode) and len(node.value) == 1:
+        key, fields = node.value[0]
+    if not isinstance(key, yaml.ScalarNode):
+        raise place.error(f"it must be one of {_listed(known)}, with its fields: {{{next(iter(known))}: {{...}}}}.")
+    name = str(_value(key, place))
+    if name not in known:
+        by_class = {each.lower(): each for each in known}
+        close = get_close_matches(name.lower(), by_class, n=1, cutoff=0.5)
+        hint = f" Did you mean {by_class[close[0]]!r}?" if close else ""
+        raise place.at(key).error(f"there is no {family.__name__} {name!r}; it must be one of {_listed(known)}.{hint}")
+    return _built(known[name], fields, place.at(key), own)
 
 
 def _typed(value: Any, parameter: Parameter, place: _Place) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import yaml
 
-from tilth.catalog import catalog, parameters
+from tilth.catalog import catalog, family_of, is_member, members, parameters
 from tilth.errors import RecipeError
 from tilth.names import names_of
 from tilth.sources import Source
@@ -119,12 +119,30 @@ def _written_step(step: Step, lossy: bool) -> dict[str, Any]:
     kind = type(step)
     known = {value: key for key, value in catalog().items()}
     key = known.get(kind, kind.__name__)
+    return {key: _fields(step, key, lossy) or None}
+
+
+def _fields(holder: object, key: str, lossy: bool) -> dict[str, Any]:
+    """The fields of a step, or of a value that recipes name, that differ from their defaults."""
     fields: dict[str, Any] = {}
-    for parameter in parameters(kind):
-        value = getattr(step, parameter.name)
+    for parameter in parameters(type(holder)):
+        value, where = getattr(holder, parameter.name), f"{key}.{parameter.name}"
         if parameter.required or parameter.listed or not _same(value, parameter.default):
-            fields[parameter.name] = _plain(value, f"{key}.{parameter.name}", lossy)
-    return {key: fields} if fields else {key: None}
+            family = family_of(parameter.hint)
+            if family is not None and _has_a_name(value, family):
+                name = type(value).__name__
+                inner = _fields(value, f"{where}.{name}", lossy)
+                fields[parameter.name] = {name: inner} if inner else name
+            else:
+                fields[parameter.name] = _plain(value, where, lossy)
+    return fields
+
+
+def _has_a_name(value: object, family: type) -> bool:
+    """Whether a recipe can name the class of `value`: one that its room offers, or one of the user's own."""
+    kind = type(value)
+    ours = kind.__module__.startswith("tilth.")
+    return is_member(kind, family) and (not ours or kind in members(family).values())
 
 
 def _same(value: Any, default: Any) -> bool:
