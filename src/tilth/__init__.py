@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tilth import chat, clean, dedup, errors, filters, hub, recipe, sources
+    from tilth import chat, clean, dedup, embed, errors, filters, hub, recipe, sources
     from tilth.pipeline import Curated, Pipeline
     from tilth.report import Report
     from tilth.step import DatasetStep, Dropped, FilterStep, MapStep, Outcome, Step, Verdict
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = ("chat", "clean", "dedup", "errors", "filters", "hub", "recipe", "sources")
+_ROOMS = ("chat", "clean", "dedup", "embed", "errors", "filters", "hub", "recipe", "sources")
 _NAMES = {
     "Curated": "tilth.pipeline",
     "Pipeline": "tilth.pipeline",
@@ -46,6 +46,7 @@ __all__ = [
     "chat",
     "clean",
     "dedup",
+    "embed",
     "errors",
     "filters",
     "hub",
