@@ -44,10 +44,10 @@ def _fold(digests, order, parts, first_of):
     place = ends[:-1].copy()
     for at in range(rows):
         key = digests[order[at], 0]
-        part = np.int64((key >> shift) >> np.uint64(1))
-        parted[place[part]] = at
-        keys[place[part]] = key
-        place[part] += 1
+        into = np.int64((key >> shift) >> np.uint64(1))
+        parted[place[into]] = at
+        keys[place[into]] = key
+        place[into] += 1
     bits = 4
     while (1 << bits) < 2 * most:
         bits += 1

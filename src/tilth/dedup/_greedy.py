@@ -200,10 +200,10 @@ def _chain(keys, parts, before):
     sorted_keys = np.empty(rows, dtype=np.uint64)
     place = ends[:-1].copy()
     for row in range(rows):
-        part = np.int64((keys[row] >> shift) >> np.uint64(1))
-        parted[place[part]] = row
-        sorted_keys[place[part]] = keys[row]
-        place[part] += 1
+        into = np.int64((keys[row] >> shift) >> np.uint64(1))
+        parted[place[into]] = row
+        sorted_keys[place[into]] = keys[row]
+        place[into] += 1
     bits = 4
     while (1 << bits) < 2 * most:
         bits += 1
