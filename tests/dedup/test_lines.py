@@ -20,6 +20,7 @@ import tilth
 from tilth import Pipeline
 from tilth.dedup import Lines, _lines
 from tilth.dedup._sentences import LOWER, roles
+from tilth.dedup._tally import Tally
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError
 from tilth.text.strings import from_python, strings_of
 from tilth.text.unicode import LETTER, ROLE, SPACE, WORD, tables
@@ -660,7 +661,7 @@ def test_a_pipeline_accounts_for_every_row():
 
 def test_the_tally_counts_as_a_counter_does():
     rng = np.random.default_rng(1)
-    tally, expected = _lines.Tally(), Counter()
+    tally, expected = Tally(), Counter()
     values = rng.integers(1, 2**64, 5_000, dtype=np.uint64)
     for _ in range(6):
         firsts = rng.choice(values, 4_000)

@@ -22,7 +22,8 @@ from tilth.text.strings import Strings, strings, strings_of
 from tilth.text.threads import ordered_map
 
 if TYPE_CHECKING:
-    from tilth.dedup._lines import Numbers, Repeats, Units
+    from tilth.dedup._lines import Numbers, Units
+    from tilth.dedup._tally import Repeats
 
 Unit = Literal["line", "paragraph", "sentence"]
 
@@ -159,7 +160,7 @@ class Lines(DatasetStep):
 
     def _counted(self, frame: Frame, top: int | None = None) -> _Counted:
         """The first pass; with `top` only for the most frequent units, with all that tie with the last of them."""
-        from tilth.dedup._lines import Repeats, Tally
+        from tilth.dedup._tally import Repeats, Tally
 
         tally = Tally()
         remembered: dict[int, Units] = {}
