@@ -82,6 +82,20 @@ class FirstOfEach(DatasetStep):
 
 
 @dataclass(frozen=True)
+class Turned(DatasetStep):
+    """Keeps every row but each `without`-th, the last one first."""
+
+    without: int
+
+    reasons: ClassVar[tuple[str, ...]] = ("counted_out",)
+
+    def run(self, ds):
+        rows = np.arange(len(ds))
+        out = rows % self.without == self.without - 1
+        return Outcome(rows[~out][::-1].copy(), Dropped(rows[out], np.ones(out.sum(), dtype=np.uint8)))
+
+
+@dataclass(frozen=True)
 class Echo(DatasetStep):
     """Adds a copy of every `every`-th row, with two parents each where there are two."""
 

@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.steps_for_tests import AtLeast, Echo, FirstOfEach, Length, Pairs, Upper, Without
+from tests.steps_for_tests import AtLeast, Echo, FirstOfEach, Length, Pairs, Turned, Upper, Without
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, StepError
 from tilth.pipeline import Pipeline
 from tilth.step import Dropped, Outcome
@@ -30,6 +30,7 @@ STEPS = st.one_of(
     st.just(FirstOfEach("text")),
     st.integers(1, 3).map(Echo),
     st.just(Pairs("text")),
+    st.integers(2, 4).map(Turned),
 )
 LAW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -62,6 +63,8 @@ def plain(steps, rows):
                 rows = sorted(rows, key=lambda row: row["at"])
             case Echo():
                 rows = rows + [dict(row) for row in rows[:: step.every]]
+            case Turned():
+                rows = [row for at, row in enumerate(rows) if (at + 1) % step.without][::-1]
             case Pairs():
                 texts = [row["text"] or "" for row in rows]
                 blank = dict.fromkeys(rows[0], None) if rows else {}
@@ -128,6 +131,15 @@ def test_a_drop_is_known_by_step_reason_and_evidence_in_source_rows(tmp_path):
         {"text": "same", "id": 4, "rejected_by": "FirstOfEach", "reason": "copy", "evidence": '{"kept_row": 2}'},
     ]
     assert curated.rows.tolist() == [2, 3]
+
+
+def test_a_step_may_put_the_rows_in_another_order(tmp_path):
+    ds = build(["a", "b", "c", "d", "e"])
+    curated = Pipeline(Turned(3), Upper("text"), Without("text", "D")).run(ds, cache_dir=tmp_path)
+    assert curated.dataset.to_list() == [{"text": "E", "id": 4}, {"text": "B", "id": 1}, {"text": "A", "id": 0}]
+    assert curated.rows.tolist() == [4, 1, 0]
+    assert [(row["text"], row["reason"]) for row in curated.rejected] == [("c", "counted_out"), ("d", "found")]
+    assert Turned(3).apply(ds)["text"][:] == ["e", "d", "b", "a"]
 
 
 def test_added_rows_know_their_parents_generator_and_depth(tmp_path):

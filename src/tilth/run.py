@@ -192,7 +192,13 @@ class Run:
         outcome, record.seconds = stored
         self._drop(step, record, outcome.dropped)
         if outcome.dataset is None:
-            self.frame = self.frame.select(outcome.origin)
+            if (np.diff(outcome.origin) > 0).all():
+                self.frame = self.frame.select(outcome.origin)
+                return
+            # The rows of a frame ascend, so another order is written out, as that of a shuffled source is.
+            numbers = self._numbers_of(outcome.origin)
+            self.frame = Frame(self._without_index(self.frame.selected().select(outcome.origin)))
+            self._numbers = numbers
             return
         made = np.flatnonzero(outcome.origin < 0)
         record.added = len(made)
