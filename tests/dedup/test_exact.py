@@ -199,6 +199,34 @@ def test_the_policy_says_which_copy_stays(keep, kept):
         assert [why["kept_row"] for why in outcome.dropped.evidence.to_pylist()] == [None, 0, 0, 0]
 
 
+def test_clusters_and_marks_say_what_would_go_and_drop_nothing():
+    ds = table_of(["a b", "c", None, "A  b", "d", "C", "a b"])
+    step = Exact("text", keep="last")
+    assert step.clusters(ds).to_dict() == {
+        "row": [1, 5, 0, 3, 6],
+        "cluster": [5, 5, 6, 6, 6],
+        "kept_row": [5, 5, 6, 6, 6],
+        "similarity": [1.0] * 5,
+    }
+    marked = step.apply(ds, mark_only=True)
+    assert marked["text"][:] == ds["text"][:]
+    assert marked["duplicate_of"][:] == [6, 5, None, 6, None, None, None]
+    assert marked["duplicate_reason"][:] == ["duplicate", "duplicate", "null_text", "duplicate", None, None, None]
+    assert marked["cluster"][:] == [6, 5, None, 6, None, 5, 6]
+
+
+def test_a_test_set_is_taken_out_of_a_training_set():
+    parts = DatasetDict(
+        {
+            "train": Dataset.from_dict({"q": ["1 + 1", "2 + 2", "1 + 1", "3"], "n": [1, 2, 1, 3], "id": [0, 1, 2, 3]}),
+            "test": Dataset.from_dict({"n": [2, 3], "q": ["2  + 2", "4"]}),
+        }
+    )
+    taken = Exact("q", "n").apply(parts, across=["test", "train"])
+    assert taken["test"].to_dict() == parts["test"].to_dict()
+    assert taken["train"]["id"][:] == [0, 3]
+
+
 def test_any_view_of_a_dataset_gives_the_same_rows():
     ds = Dataset.from_dict({"text": [f"text {number % 7}" for number in range(50)]})
     step = Exact("text")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from tilth.dedup.keep import Keep, check_keep, keep_column, priority
-from tilth.dedup.minhash import fold
+from tilth.dedup.groups import DUPLICATE, NULL_TEXT, Deduplicator, Groups, in_splits
+from tilth.dedup.keep import Keep, check_keep, priority
 from tilth.frame import Frame, Rows
-from tilth.step import DatasetStep, Dropped, Outcome, require
-from tilth.text.strings import Strings, is_text, strings_of
+from tilth.step import require
+from tilth.text.strings import Strings, is_text, one_array, strings_of
 from tilth.text.threads import ordered_map
 
 _PAIRS_AT_ONCE = 16_384
@@ -27,7 +27,7 @@ _NULL = np.uint64(0x6A09E667F3BCC908)
 
 
 @dataclass(frozen=True, init=False)
-class Exact(DatasetStep):
+class Exact(Deduplicator):
     """Keep one row of each group of rows that are equal in all `columns`.
 
     Only numbers are held in memory, less than 100 bytes a row. Rows with the same digest are compared in full before
@@ -51,6 +51,8 @@ class Exact(DatasetStep):
         ['One  two', 'three']
         >>> len(Exact("text", normalize=False).apply(ds))
         3
+        >>> Exact("text").clusters(ds)["row"][:]
+        [0, 1]
     """
 
     columns: tuple[str, ...]
@@ -59,7 +61,6 @@ class Exact(DatasetStep):
 
     version: ClassVar[int] = 1
     reasons: ClassVar[tuple[str, ...]] = ("null_text", "duplicate")
-    row_evidence: ClassVar[tuple[str, ...]] = ("kept_row",)
 
     def __init__(self, *columns: str, normalize: bool = True, keep: Keep = "first") -> None:
         self._set(columns=columns, normalize=normalize, keep=keep)
@@ -70,43 +71,38 @@ class Exact(DatasetStep):
         check_keep(self, keep)
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """The columns, and the one that `keep` looks at."""
-        other = keep_column(self.keep)
-        return self.columns if other is None or other in self.columns else (*self.columns, other)
-
-    @property
     def reads_text(self) -> tuple[str, ...]:
         """None: a value of any type can be compared."""
         return ()
 
-    def run(self, ds: Dataset) -> Outcome:
-        """Find the groups and drop all rows but one of each."""
+    def groups(self, ds: Dataset, splits: Sequence[int] | None = None) -> Groups:
+        """Group the rows by their digests, and compare each with the best of its group."""
+        from tilth.dedup._fold import fold
+
         frame = Frame.of(ds)
+        found = Groups.alone(len(ds))
         made = list(frame.map_batches(self._digested, self.columns))
         if not made:
-            return Outcome.without(Dropped.none(), 0)
+            return found
         digests, sizes, valid = (np.concatenate(parts) for parts in zip(*made, strict=True))
-        order = priority(self, self.keep, ds, self.columns)
-        kept = np.arange(len(ds), dtype=np.int64)
+        found.codes[~valid] = NULL_TEXT
+        order = in_splits(priority(self, self.keep, ds, self.columns), splits)
         open_rows = order[valid[order]]
         # One turn, unless different texts have the same digest: those that differ from the first of their group go on.
         while len(open_rows):
-            first_of = fold(digests[open_rows])
+            first_of = fold(digests, open_rows)
             copies = np.flatnonzero(first_of != np.arange(len(open_rows)))
             rows, leaders = open_rows[copies], open_rows[first_of[copies]]
             same = self._verified(frame, rows, leaders, sizes)
-            kept[rows[same]] = leaders[same]
+            found.kept[rows[same]] = leaders[same]
+            found.codes[rows[same]] = DUPLICATE
             open_rows = rows[~same]
-        codes = np.where(kept != np.arange(len(ds)), np.uint8(2), np.uint8(0))
-        if self.keep == "none":
-            codes[kept[codes == 2]] = 2
-        codes[~valid] = 1
-        dropped = np.flatnonzero(codes)
-        evidence = pa.StructArray.from_arrays(
-            [pa.array(kept[dropped], mask=kept[dropped] == dropped)], names=["kept_row"]
-        )
-        return Outcome.without(Dropped(dropped, codes[dropped], evidence), len(ds))
+        return found
+
+    def _evidence(self, found: Groups, rows: Rows) -> pa.StructArray:
+        """The row that stands for each of these; they are equal, so how similar they are goes without saying."""
+        kept = pa.array(found.kept[rows], mask=found.kept[rows] == rows)
+        return pa.StructArray.from_arrays([kept], names=["kept_row"])
 
     def _digested(self, table: pa.Table, _: int) -> tuple[npt.NDArray[np.uint64], Rows, npt.NDArray[np.bool_]]:
         """For each row its digest, its bytes in all columns, and whether any of them has a value."""
@@ -116,7 +112,7 @@ class Exact(DatasetStep):
         sizes = np.zeros(table.num_rows, dtype=np.int64)
         valid = np.zeros(table.num_rows, dtype=np.bool_)
         for column in self.columns:
-            text, is_folded = self._comparable(_one_array(table.column(column)))
+            text, is_folded = self._comparable(one_array(table.column(column)))
             _equal.digest(text, is_folded, digests)
             # The bytes of a null are those of an empty text, which it must not equal.
             digests[~text.valid] ^= _NULL
@@ -190,7 +186,3 @@ def _cuts(sizes: Rows) -> Iterator[tuple[int, int]]:
         hi = min(max(fits, lo + 1), lo + _PAIRS_AT_ONCE)
         yield lo, hi
         lo = hi
-
-
-def _one_array(values: pa.ChunkedArray) -> pa.Array:
-    return values.chunk(0) if values.num_chunks == 1 else pa.concat_arrays(values.chunks)

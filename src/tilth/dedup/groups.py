@@ -36,13 +36,16 @@ MARKS = pa.schema(
 )
 """The columns that `mark_only` adds."""
 
+NULL_TEXT, DUPLICATE, NEAR_DUPLICATE = np.uint8(1), np.uint8(2), np.uint8(3)
+"""The codes of the reasons of a `Deduplicator`, of which a subclass may have the first two only."""
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:
     """For each of `n` rows which one stands for it.
 
     Attributes:
-        kept: the row that stands for it, itself where none does, shape `(n,)`.
+        kept: the row that stands for it, itself where none does or where there is nothing to compare, shape `(n,)`.
         similarity: of the two, 1 where a row stands for itself, shape `(n,)`.
         codes: 0 for a row that stays, else its reason, counted from one in the step's `reasons`, shape `(n,)`.
     """
@@ -55,6 +58,31 @@ class Groups:
     def alone(cls, n: int) -> Groups:
         """Of `n` rows each one stays."""
         return cls(np.arange(n, dtype=np.int64), np.ones(n, dtype=np.float32), np.zeros(n, dtype=np.uint8))
+
+    def enter(self, rows: Rows, kept: Rows, similarity: Similarities) -> None:
+        """Drop as near duplicates those of `rows` for which another one stands in `kept`.
+
+        Args:
+            rows: some of the rows, shape `(m,)`.
+            kept: the row that stands for each, shape `(m,)`.
+            similarity: of the two, shape `(m,)`.
+        """
+        gone = kept != rows
+        self.kept[rows[gone]] = kept[gone]
+        self.similarity[rows[gone]] = similarity[gone]
+        self.codes[rows[gone]] = NEAR_DUPLICATE
+
+    def copy(self, copies: Rows, originals: Rows) -> None:
+        """Drop rows that equal an original: what stands for the original stands for its copy, too.
+
+        Args:
+            copies: shape `(m,)`.
+            originals: the row that each of them equals, of which it is known what stands for it, shape `(m,)`.
+        """
+        self.kept[copies] = self.kept[originals]
+        self.similarity[copies] = self.similarity[originals]
+        near = self.codes[originals] == NEAR_DUPLICATE
+        self.codes[copies] = np.where(near, NEAR_DUPLICATE, DUPLICATE)
 
 
 class Deduplicator(DatasetStep):
@@ -96,7 +124,14 @@ class Deduplicator(DatasetStep):
         Returns:
             `row`; `cluster`, the number of the row that stands for the group; `kept_row`, which is the same, or null
             where `keep="none"` keeps none; and `similarity` of the two. Sorted by cluster, then by row.
+
+        Raises:
+            MissingColumnError: a column that the step reads is absent.
+            ColumnTypeError: such a column has a type that the step cannot read.
+            TypeError: `ds` is not a `Dataset`.
         """
+        if not isinstance(ds, Dataset):
+            raise TypeError(f"{self}.clusters works on a Dataset, not on {type(ds).__name__}; give it one split.")
         self.check(ds.features.arrow_schema)
         found = self.groups(ds.with_format(None))
         members = np.flatnonzero(_in_a_group(found))
@@ -127,12 +162,13 @@ class Deduplicator(DatasetStep):
                 left as they are. Without it each split is done by itself.
 
         Raises:
-            ArgumentError: `across` names a split that there is not, or `ds` has no splits.
+            ArgumentError: `across` names a split that there is not, or `ds` has no splits; or `mark_only` would
+                overwrite a column.
             MissingColumnError: a column that the step reads is absent.
             ColumnTypeError: such a column has a type that the step cannot read.
         """
         if across is not None:
-            return self._apply_across(ds, list(across), mark_only)
+            return self._apply_across(ds, across, mark_only)
         if not mark_only:
             return super().apply(ds)
         if isinstance(ds, DatasetDict):
@@ -140,59 +176,62 @@ class Deduplicator(DatasetStep):
         if not isinstance(ds, Dataset):
             return super().apply(ds)
         self.check(ds.features.arrow_schema)
-        return self._marked(ds, self.groups(ds.with_format(None)), Hasher.hash([fingerprint_after(ds, self), "marks"]))
+        return self._marked(ds, str(Hasher.hash([fingerprint_after(ds, self), "marks"])))
 
     def _dropped(self, found: Groups) -> Dropped:
         codes = self._codes(found)
         rows = np.flatnonzero(codes)
-        kept, similarity = found.kept[rows], found.similarity[rows]
-        alone = (codes[rows] == 1) | (kept == rows)
-        evidence = pa.StructArray.from_arrays(
-            [pa.array(kept, mask=alone), pa.array(similarity, mask=alone)], names=["kept_row", "similarity"]
-        )
-        return Dropped(rows, codes[rows], evidence)
+        return Dropped(rows, codes[rows], self._evidence(found, rows))
+
+    def _evidence(self, found: Groups, rows: Rows) -> pa.StructArray:
+        """For each of these rows, which are dropped, the row that stands for it, and how similar they are."""
+        alone = found.kept[rows] == rows
+        kept, similarity = pa.array(found.kept[rows], mask=alone), pa.array(found.similarity[rows], mask=alone)
+        return pa.StructArray.from_arrays([kept, similarity], names=["kept_row", "similarity"])
 
     def _codes(self, found: Groups) -> Codes:
         """The reasons, those of the rows that stood for others among them where no copy is to stay."""
         if self.keep != "none":
             return found.codes
         codes = found.codes.copy()
-        gone = np.flatnonzero(codes > 1)
+        gone = np.flatnonzero(codes > NULL_TEXT)
         # The group's worst reason speaks for the row that stood for it: a near duplicate is one on both sides.
         np.maximum.at(codes, found.kept[gone], codes[gone])
         return codes
 
-    def _marked(self, ds: Dataset, found: Groups, fingerprint: str) -> Dataset:
-        codes = self._codes(found)
-        stays = codes == 0
-        itself = found.kept == np.arange(len(codes))
-        reasons = pa.array(["", *self.reasons]).take(pa.array(codes))
-        marks = pa.table(
-            {
-                "duplicate_of": pa.array(found.kept, mask=stays | itself),
-                "duplicate_similarity": pa.array(found.similarity, mask=stays | itself),
-                "duplicate_reason": pa.array(reasons.to_numpy(zero_copy_only=False), pa.string(), mask=stays),
-                "cluster": pa.array(found.kept, mask=~_in_a_group(found)),
-            }
-        ).cast(MARKS)
+    def _marked(self, ds: Dataset, fingerprint: str) -> Dataset:
         taken = [name for name in MARKS.names if name in ds.column_names]
         if taken:
             raise ArgumentError(f"{self}: mark_only adds the columns {MARKS.names}, but the data has {taken} already.")
+
+        def marks() -> Iterator[pa.Table]:
+            yield self._marks(self.groups(ds.with_format(None)))
+
         frame = Frame(ds.with_format(None) if ds._indices is None else materialised(ds))
-
-        def batches() -> Iterator[pa.Table]:
-            yield marks
-
-        written = stored(frame.dataset, fingerprint, MARKS, batches())
+        # Nothing is compared where the marks are found on disk.
+        written = stored(frame.dataset, fingerprint, MARKS, marks())
         return in_format_of(ds, frame.lay_over(written, fingerprint).dataset)
 
-    def _apply_across(self, ds: Any, names: list[str], mark_only: bool) -> Any:
+    def _marks(self, found: Groups) -> pa.Table:
+        codes = self._codes(found)
+        unmarked = (codes == 0) | (found.kept == np.arange(len(codes)))
+        return pa.table(
+            [
+                pa.array(found.kept, mask=unmarked),
+                pa.array(found.similarity, mask=unmarked),
+                pa.array([None, *self.reasons], pa.string()).take(pa.array(codes)),
+                pa.array(found.kept, mask=~_in_a_group(found)),
+            ],
+            schema=MARKS,
+        )
+
+    def _apply_across(self, ds: Any, names: Sequence[str], mark_only: bool) -> Any:
         if not isinstance(ds, DatasetDict):
             raise ArgumentError(f"{self}: across={names!r} compares splits, but {type(ds).__name__} has none.")
-        unknown = [name for name in names if name not in ds]
-        if unknown or len(set(names)) != len(names) or not names:
+        known = not isinstance(names, str) and all(name in ds for name in names)
+        if not known or len(set(names)) != len(names) or not names:
             raise ArgumentError(
-                f"{self}: across={names!r} is not allowed; it must name splits once, out of {list(ds)}."
+                f"{self}: across={names!r} is not allowed; it must be a list that names splits once, of {list(ds)}."
             )
         if mark_only:
             raise ArgumentError(
@@ -209,7 +248,7 @@ class Deduplicator(DatasetStep):
         for name, size, end in zip(names, sizes, ends, strict=True):
             stay = np.flatnonzero(codes[end - size : end] == 0)
             others = [ds[other]._fingerprint for other in names]
-            made[name] = select_rows(ds[name], stay, str(Hasher.hash([self.fingerprint, name, names, others])))
+            made[name] = select_rows(ds[name], stay, str(Hasher.hash([self.fingerprint, name, list(names), others])))
         return DatasetDict(made)
 
 
@@ -239,7 +278,7 @@ def grouped(
 
     Args:
         order: rows, best first; only these take part.
-        pairs: which of them are similar.
+        pairs: which of them are similar; a pair names two of these rows.
         cluster: `direct`: best first, a row goes if it is similar to one that stays, and the best of those stands for
             it. `component`: the best row of all that are connected stands for them.
         n: how many rows there are in all.
@@ -251,15 +290,10 @@ def grouped(
     """
     from tilth.dedup import _groups
 
-    rank = np.full(n, -1, dtype=np.int64)
+    rank = np.empty(n, dtype=np.int64)
     rank[order] = np.arange(len(order))
-    one, other = rank[pairs.one], rank[pairs.other]
-    better, worse = np.minimum(one, other), np.maximum(one, other)
-    by_worse = np.lexsort((better, worse))
-    better, worse = better[by_worse], worse[by_worse]
-    similarity = pairs.similarity[by_worse].astype(np.float32)
-    bounds = np.searchsorted(worse, np.arange(len(order) + 1))
-    stands = np.empty(len(order), dtype=np.int64)
+    bounds, better, similarity = _groups.by_worse(rank[pairs.one], rank[pairs.other], pairs.similarity, len(order))
+    stands = np.arange(len(order), dtype=np.int64)
     how = np.ones(len(order), dtype=np.float32)
     if cluster == "direct":
         _groups.direct(bounds, better, similarity, stands, how)
@@ -294,4 +328,4 @@ def check_cluster(step: Deduplicator, cluster: str) -> None:
 def _in_a_group(found: Groups) -> npt.NDArray[np.bool_]:
     """Whether each row shares its group with another."""
     sizes = np.bincount(found.kept, minlength=len(found.kept))
-    return np.asarray((sizes[found.kept] > 1) & (found.codes != 1))
+    return np.asarray(sizes[found.kept] > 1)
