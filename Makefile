@@ -40,7 +40,8 @@ bench: $(VENV)/.dev
 peers:
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet datatrove datasets pyarrow fasteners nltk numba orjson resiliparse spacy tldextract \
-		bitarray click-option-group fire ftfy pandas psutil regex scipy transformers unicodedata2 xxhash zstandard
+		bitarray click-option-group fire ftfy pandas psutil regex scipy transformers unicodedata2 'xxhash<4' zstandard \
+		'rensa==0.5.*' datasketch semhash
 	$(PEERS)/bin/pip install --quiet --no-deps text-dedup==0.4.0 trl
 	@echo "now: $(BIN)/python benchmarks/throughput.py --peers $(PEERS)/bin/python"
 
@@ -58,4 +59,5 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.python
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps text-dedup==0.4.0
 	touch $@ $(VENV)/.demo

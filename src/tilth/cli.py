@@ -10,7 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from tilth.step import Step
+    from datasets import Dataset
+
+    from tilth.pipeline import Curated
+    from tilth.step import DatasetStep, Step
 
 
 class _Commands(TyperGroup):
@@ -65,11 +68,31 @@ Version = Annotated[
 ]
 
 
+Split = Annotated[str | None, typer.Option(help="Which split of the data.")]
+Out = Annotated[Path | None, typer.Option(help="The folder to write: data, rejected rows, report, recipe and card.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote to --out.")]
+
+
 class Order(StrEnum):
     """The orders in which a pipeline can run."""
 
     written = "written"
     planned = "planned"
+
+
+class Method(StrEnum):
+    """The ways to find duplicates."""
+
+    minhash = "minhash"
+    exact = "exact"
+
+
+class Part(StrEnum):
+    """The parts of the benchmark of deduplication."""
+
+    quality = "quality"
+    speed = "speed"
+    growth = "growth"
 
 
 @app.callback()
@@ -84,16 +107,14 @@ def run(
         str | None,
         typer.Option(help="The data, instead of the recipe's source: file, glob, folder or owner/name on the Hub."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of the data.")] = None,
+    split: Split = None,
     trial: Annotated[
         int | None, typer.Option(min=1, metavar="ROWS", help="Only try the steps, on so many random rows.")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what each step costs, and the best order.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to write: data, rejected rows, report, recipe and card.")
-    ] = None,
+    out: Out = None,
     order: Annotated[Order, typer.Option(help="The order of the steps.")] = Order.written,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote to --out.")] = False,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Run the pipeline of a recipe file."""
@@ -101,7 +122,7 @@ def run(
 
     from tilth import recipe as recipes
     from tilth.errors import SourceError
-    from tilth.outfolder import check_out, save
+    from tilth.outfolder import check_out
     from tilth.sources import Source
 
     _quiet_unless_watched()
@@ -127,13 +148,99 @@ def run(
         console.print(said.pipeline.plan(rows))
     if trial is not None or plan:
         return
-    curated = said.pipeline.run(rows, order=order.value)
-    console.print(curated.report)
-    if out is None:
-        console.print("Nothing is written. Say where with --out FOLDER; the work is kept, so that takes no time.")
-        return
-    save(curated, out, overwrite)
-    console.print(f"Written to {out}", soft_wrap=True)
+    _finish(said.pipeline.run(rows, order=order.value), out, overwrite)
+
+
+@app.command()
+def dedup(
+    data: Annotated[
+        str,
+        typer.Argument(help="The data: file, glob, folder or owner/name on the Hub.", show_default=False),
+    ],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="The text to compare. By default the one column of text; exact takes several."),
+    ] = None,
+    method: Annotated[Method, typer.Option(help="Near-duplicates, or equal rows only.")] = Method.minhash,
+    threshold: Annotated[
+        float | None, typer.Option(help="Jaccard similarity from which on rows are duplicates, by default 0.8.")
+    ] = None,
+    ngram: Annotated[int | None, typer.Option(help="Words in a shingle, by default 5; 2 or 3 for short texts.")] = None,
+    keep: Annotated[
+        str,
+        typer.Option(help="Which copy stays: first, last, longest, shortest, none, max:COLUMN or min:COLUMN."),
+    ] = "first",
+    split: Split = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Remove duplicates from a dataset, and keep an account of every row that goes."""
+    from tilth.outfolder import check_out
+    from tilth.pipeline import Pipeline
+    from tilth.sources import Source
+
+    _quiet_unless_watched()
+    if method is Method.exact and (threshold is not None or ngram is not None):
+        option = "--threshold" if threshold is not None else "--ngram"
+        raise typer.BadParameter("equal rows are found without it; it is for --method minhash.", param_hint=option)
+    if method is Method.minhash and column is not None and len(column) > 1:
+        raise typer.BadParameter("minhash compares one column; exact takes several.", param_hint="--column")
+    if out is not None:
+        check_out(out, overwrite)
+    if column:
+        # What is wrong with the options is told before the data is read.
+        _deduplicator(method, column, threshold, ngram, keep)
+    rows = Source(data, split).load()
+    step = _deduplicator(method, column or [_only_text(rows)], threshold, ngram, keep)
+    _finish(Pipeline(step).run(rows), out, overwrite)
+
+
+bench = typer.Typer(no_args_is_help=True, help="Measure tilth beside other tools, on this machine.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command("dedup")
+def bench_dedup(
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="TILTH_DATA", help="A folder with corpora whose near-duplicates are known."),
+    ] = None,
+    peers: Annotated[
+        Path | None,
+        typer.Option(envvar="TILTH_PEERS", help="A Python that has the other tools: make peers.", show_default=False),
+    ] = None,
+    only: Annotated[list[Part] | None, typer.Option(help="Only this part; may be given again.")] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Short rows of the largest run for growth.")] = 2_000_000,
+    quick: Annotated[bool, typer.Option("--quick", help="So little of all that it takes seconds.")] = False,
+    scratch: Annotated[Path | None, typer.Option(help="Where corpora are made; by default the system's.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write: dedup.json and dedup.png.")] = Path("bench-out"),
+    debug: Debug = False,
+) -> None:
+    """Measure near-duplicate removal: what is found, how fast, and how time and memory grow."""
+    from rich.console import Console
+
+    from tilth.bench import dedup as benchmark
+    from tilth.bench.plot import require_matplotlib
+    from tilth.bench.table import table
+
+    _quiet_unless_watched()
+    require_matplotlib()
+    parts = tuple(part.value for part in only) if only else benchmark.PARTS
+    settings = benchmark.Settings(parts=parts, data=data, peers=peers, most_rows=rows)
+    log = Console(stderr=True)
+    results = benchmark.run(
+        settings.quick() if quick else settings, lambda said: log.print(said, style="dim", soft_wrap=True), scratch
+    )
+    console = Console()
+    measured = table(results)
+    # A table that is cut is of no use; a terminal that is too narrow breaks its lines.
+    console.width = max(console.width, Console(width=1_000).measure(measured).maximum)
+    console.print(measured)
+    for what in results.absent:
+        console.print(f"Not measured: {what}", soft_wrap=True, highlight=False)
+    for path in benchmark.save(results, out):
+        console.print(f"Written to {path}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -143,7 +250,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("demo-out"),
     rows: Annotated[int | None, typer.Option(min=1, help="Take only the first so many rows.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote to --out.")] = False,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Curate the documentation on this machine, or your own data, from raw rows to chat-formatted ones."""
@@ -179,6 +286,43 @@ def steps(
     console = Console()
     for key, step in chosen.items():
         console.print(_described(key, step, whole=len(chosen) == 1 and bool(name)))
+
+
+def _deduplicator(
+    method: Method, columns: list[str], threshold: float | None, ngram: int | None, keep: str
+) -> DatasetStep:
+    from tilth.dedup import Exact, MinHash
+
+    if method is Method.exact:
+        return Exact(*columns, keep=keep)
+    said: dict[str, Any] = {"threshold": threshold, "ngram": ngram}
+    return MinHash(columns[0], keep=keep, **{name: value for name, value in said.items() if value is not None})
+
+
+def _only_text(rows: Dataset) -> str:
+    from tilth.text.strings import is_text
+
+    schema = rows.features.arrow_schema
+    texts: list[str] = [name for name in schema.names if is_text(schema.field(name).type)]
+    if len(texts) == 1:
+        return texts[0]
+    found = f"there are several: {', '.join(texts)}" if texts else f"there is none among {', '.join(schema.names)}"
+    raise typer.BadParameter(f"say which text to compare; {found}.", param_hint="--column")
+
+
+def _finish(curated: Curated, out: Path | None, overwrite: bool) -> None:
+    """Show what became of the rows, and write it."""
+    from rich.console import Console
+
+    from tilth.outfolder import save
+
+    console = Console()
+    console.print(curated.report)
+    if out is None:
+        console.print("Nothing is written. Say where with --out FOLDER; the work is kept, so that takes no time.")
+        return
+    save(curated, out, overwrite)
+    console.print(f"Written to {out}", soft_wrap=True)
 
 
 def _described(key: str, step: type[Step], whole: bool) -> Any:

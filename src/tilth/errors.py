@@ -50,6 +50,10 @@ class PublishError(TilthError, RuntimeError):
     """The Hub refused, or a repository is not in the state that publishing needs."""
 
 
+class BenchmarkError(TilthError, RuntimeError):
+    """A benchmark, or another tool that it compares with, did not run."""
+
+
 class MissingExtraError(TilthError, ImportError):
     """An optional dependency is absent; the message names the extra that brings it."""
 
