@@ -507,6 +507,9 @@ def test_hashes_are_equal_for_units_that_fold_to_the_same():
         assert (keys[:3] == keys[0]).all()
         assert len(np.unique(keys, axis=0)) == len(one) + 1
         assert len(np.unique(_lines.units(from_python(texts), "line", 1, 1, False).keys, axis=0)) == len(set(texts))
+    for before in range(20):
+        texts = ["x" * before + blanks + "y" * 9 for blanks in (" ", "  ", " " * 9, "\u00a0")]
+        assert len(np.unique(_lines.units(from_python(texts), "line", 1, 1, True).keys, axis=0)) == 1
 
 
 def test_a_unit_whose_hash_agrees_in_one_half_never_goes(monkeypatch):
