@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tilth.errors import AccountingError
 from tilth.frame import Rows
 from tilth.step import Codes, Column
-from tilth.text.strings import one_array
+from tilth.text.strings import is_text, one_array, strings_of
 
 EXAMPLES = 8
 """How many changed and how many dropped rows a step's record shows."""
@@ -234,6 +234,9 @@ def as_json(values: pa.Array) -> pa.Array:
             label = ("{" if place == 0 else ", ") + json.dumps(name, ensure_ascii=False) + ": "
             pieces += [label, pc.fill_null(as_json(pc.struct_field(values, [place])), "null")]
         return pc.binary_join_element_wise(*pieces, "}", "")
+    if is_text(kind):
+        view = strings_of(values)
+        values = pa.array([view.text(row) for row in range(len(view))], pa.string())
     texts = [
         None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in values.to_pylist()
     ]

@@ -31,7 +31,7 @@ from tilth.frame import (
 from tilth.ledger import EXAMPLES, Example, Ledger, StepRecord, as_json
 from tilth.report import Lengths, Report
 from tilth.step import Column, DatasetStep, Dropped, FilterStep, MapStep, Step
-from tilth.text.strings import one_array
+from tilth.text.strings import is_text, one_array, strings_of
 
 EXAMPLE_CHARACTERS = 2_000
 LENGTH_SAMPLE = 5_000
@@ -244,14 +244,14 @@ class Run:
         rows = dropped.rows[shown]
         ascending = np.argsort(rows)
         taken = self.frame.take(columns[0], rows[ascending])
-        values = taken.take(pa.array(np.argsort(ascending))).to_pylist()
+        values = taken.take(pa.array(np.argsort(ascending)))
         numbers = self._numbers_of(rows).tolist()
         reasons = [step.reasons[code - 1] for code in dropped.codes[shown].tolist()]
         proofs: list[str | None] = [None] * len(shown)
         if evidence is not None:
             proofs = as_json(one_array(evidence.take(pa.array(shown)))).to_pylist()
         return [
-            Example(number, columns[0], _short(value), None, reason, None if proof is None else _short(proof))
+            Example(number, columns[0], _shown(value), None, reason, None if proof is None else _short(proof))
             for number, value, reason, proof in zip(numbers, values, reasons, proofs, strict=True)
         ]
 
@@ -297,7 +297,7 @@ def _changes(pairs: dict[str, tuple[Column, Column]], first: int) -> tuple[int, 
         differs = here if differs is None else differs | here
         rows = np.flatnonzero(here)
         for row in rows[np.argsort(_shuffled(rows + first), kind="stable")[:EXAMPLES]].tolist():
-            shown = {"before": _short(before[row].as_py()), "after": _short(after[row].as_py())}
+            shown = {"before": _shown(before[row]), "after": _shown(after[row])}
             if shown["before"] != shown["after"]:
                 examples.append({"row": row + first, "column": name, **shown})
     return (0 if differs is None else int(differs.sum())), examples
@@ -346,8 +346,14 @@ def _shuffled(rows: Any) -> Any:
     return mixed ^ (mixed >> np.uint64(29))
 
 
-def _short(value: object) -> str:
-    text = "" if value is None else value if isinstance(value, str) else repr(value)
+def _shown(value: pa.Scalar) -> str:
+    """A value as text; bytes that are not UTF-8 become U+FFFD."""
+    if is_text(value.type):
+        return _short(strings_of(pa.array([value], value.type)).text(0) or "")
+    return "" if not value.is_valid else _short(repr(value.as_py()))
+
+
+def _short(text: str) -> str:
     return text if len(text) <= EXAMPLE_CHARACTERS else text[: EXAMPLE_CHARACTERS - 1] + "…"
 
 

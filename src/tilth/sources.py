@@ -179,6 +179,9 @@ def _from_files(splits: dict[str, list[Path]], source: str, split: str | None) -
 def _read(what: str, split: str, source: str, files: Sequence[Path], **arguments: Any) -> Dataset:
     with _quietly(source, files):
         loaded = load_dataset(what, split=split, **arguments)
+        if what == "json" and isinstance(loaded, Dataset):
+            # Arrow's reader of JSON takes any bytes for text.
+            loaded.data.table.validate(full=True)
     if not isinstance(loaded, Dataset):
         raise SourceError(f"{source}: split {split!r} names more than one split; choose one.")
     return loaded

@@ -14,9 +14,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
+from datasets.table import InMemoryTable
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from tilth.frame import like
 from tilth.ledger import StepRecord
 from tilth.report.shown import number, percent, seconds
 from tilth.report.table import STEP_CELLS, Column, Lines, as_text, clip, counts, interval
@@ -107,12 +110,20 @@ def rehearse(steps: Sequence[Step], names: Sequence[str], ds: Dataset) -> tuple[
     disable_progress_bars()
     try:
         work = Run(ds, Path(root), steps, names)
-        result = work.result(steps)
-        return work, Dataset.from_dict(result.to_dict(), features=result.features)
+        result = work.result(steps).with_format(None)
+        return work, like(result, _in_memory(result.data.table), result._fingerprint)
     finally:
         if not quiet:
             enable_progress_bars()
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _in_memory(table: pa.Table) -> InMemoryTable:
+    """A copy that needs no file."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return InMemoryTable.from_buffer(sink.getvalue())
 
 
 def wilson(hits: int, of: int) -> tuple[float, float, float]:
