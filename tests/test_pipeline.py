@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import datasets
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.steps_for_tests import AtLeast, Echo, FirstOfEach, Length, Pairs, Turned, Upper, Without
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, StepError
+from tilth.frame import is_whole
 from tilth.pipeline import Pipeline
 from tilth.step import Dropped, Outcome
 
@@ -286,68 +286,78 @@ def test_without_caching_the_result_lives_as_long_as_it_is_held():
         datasets.enable_caching()
 
 
-KILLED = """
-import os, signal, sys, threading, time
-import datasets, pyarrow as pa
-from datasets import load_from_disk
+SCRIPT = """
+import os, signal, sys
 sys.path.insert(0, {root!r})
-from tests.steps_for_tests import *
-import tests.steps_for_tests as steps
+import datasets
+import tilth.checkpoint, tilth.frame, tilth.run
+from datasets import load_from_disk
+from tests.steps_for_tests import AtLeast, Echo, FirstOfEach, Length, Upper
 from tilth.pipeline import Pipeline
-import tilth.frame
 datasets.disable_progress_bars()
 tilth.frame.BATCH_ROWS = 50
-calls = {{"n": 0}}
-limit = int(sys.argv[1])
-def counted(method):
-    def call(self, *args):
-        calls["n"] += 1
-        if limit and calls["n"] == limit:
+watched = {{
+    "Upper.transform": Upper, "AtLeast.verdict": AtLeast, "Echo.run": Echo, "FirstOfEach.run": FirstOfEach,
+    "Length.transform": Length, "checkpoint._write": tilth.checkpoint, "run._counted": tilth.run,
+}}
+calls = dict.fromkeys(watched, 0)
+place, limit = sys.argv[1], int(sys.argv[2])
+def watch(where, owner, name):
+    call = getattr(owner, name)
+    def counted(*args):
+        calls[where] += 1
+        if where == place and calls[where] == limit:
             os.kill(os.getpid(), signal.SIGKILL)
-        return method(self, *args)
-    return call
-for kind, name in ((Upper, "transform"), (AtLeast, "verdict"), (FirstOfEach, "run"), (Length, "transform")):
-    setattr(kind, name, counted(getattr(kind, name)))
-ds = load_from_disk({data!r})
-pipeline = Pipeline(Upper("text"), AtLeast("text", 6), FirstOfEach("text"), Length("text"))
-curated = pipeline.run(ds, cache_dir={cache!r})
+        return call(*args)
+    setattr(owner, name, counted)
+for where, owner in watched.items():
+    watch(where, owner, where.partition(".")[2])
+pipeline = Pipeline(Upper("text"), AtLeast("text", 6), Echo(3), FirstOfEach("text"), Length("text"))
+curated = pipeline.run(load_from_disk({data!r}), cache_dir={cache!r})
 curated.dataset.save_to_disk({out!r}); curated.rejected.save_to_disk({out!r} + "-rejected")
-print(calls["n"])
+print(sum(calls.values()))
 """
 
 
-def test_a_run_killed_anywhere_goes_on_and_gives_the_same_bytes(tmp_path):
+def script(folder, cache, out):
+    places = {"data": folder / "data", "cache": folder / cache, "out": folder / out, "root": Path(__file__).parents[1]}
+    return SCRIPT.format(**{name: str(path) for name, path in places.items()})
+
+
+def stored(folder):
+    return [path.read_bytes() for path in sorted(folder.glob("*.arrow"))]
+
+
+def test_a_run_killed_in_each_kind_of_step_goes_on_and_gives_the_same_bytes(tmp_path):
     build([f"row {i % 700}" for i in range(2_000)]).save_to_disk(tmp_path / "data")
 
-    def attempt(cache, out, limit):
-        script = textwrap.dedent(KILLED).format(
-            root=str(Path(__file__).parents[1]),
-            data=str(tmp_path / "data"),
-            cache=str(tmp_path / cache),
-            out=str(tmp_path / out),
-        )
-        done = subprocess.run([sys.executable, "-c", script, str(limit)], capture_output=True, text=True, timeout=120)
-        assert done.returncode in (0, -signal.SIGKILL), done.stderr
-        return int(done.stdout.split()[-1]) if done.returncode == 0 else None
+    def attempt(cache, out, place="nowhere", limit=0):
+        words = [sys.executable, "-c", script(tmp_path, cache, out), place, str(limit)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
 
-    whole = attempt("whole", "one", 0)
-    kills, calls = 0, None
-    # Each attempt dies later than the one before, in the middle of one of the steps.
-    for limit in (3, 12, 30, 20, 18, 35, 7):
-        calls = attempt("killed", "two", limit)
-        kills += calls is None
-        if calls is not None:
-            break
-    if calls is None:
-        calls = attempt("killed", "two", 0)
-    assert kills >= 3
-    assert calls < whole
-
-    def stored(out):
-        return [path.read_bytes() for path in sorted((tmp_path / out).glob("*.arrow"))]
-
-    assert stored("one") == stored("two")
-    assert stored("one-rejected") == stored("two-rejected")
+    whole = attempt("whole", "one")
+    assert whole.returncode == 0, whole.stderr
+    # In turn: in a map, in a filter, in a step that adds rows, in one that drops some, while what it made is stored,
+    # in a map of the rows that are left, and while the result is written.
+    for place, limit in (
+        ("Upper.transform", 20),
+        ("AtLeast.verdict", 20),
+        ("Echo.run", 1),
+        ("FirstOfEach.run", 1),
+        ("checkpoint._write", 2),
+        ("Length.transform", 12),
+        ("run._counted", 1),
+    ):
+        killed = attempt("killed", "two", place, limit)
+        assert killed.returncode == -signal.SIGKILL, (place, killed.stderr)
+        assert not (tmp_path / "two").exists()
+        assert all(is_whole(path) for path in (tmp_path / "killed").glob("*/part-*.arrow"))
+    last = attempt("killed", "two")
+    assert last.returncode == 0, last.stderr
+    # Each step but the last had been done, and half of that.
+    assert int(last.stdout) < int(whole.stdout) / 4
+    for kind in ("", "-rejected"):
+        assert stored(tmp_path / f"one{kind}") == stored(tmp_path / f"two{kind}") != []
 
 
 def test_a_killed_row_wise_step_repeats_only_its_unfinished_part(tmp_path, monkeypatch):
@@ -388,24 +398,21 @@ def test_a_killed_row_wise_step_repeats_only_its_unfinished_part(tmp_path, monke
 
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path):
     build([f"row {i % 7000}" for i in range(20_000)]).save_to_disk(tmp_path / "data")
-    scripts = [
-        textwrap.dedent(KILLED).format(
-            root=str(Path(__file__).parents[1]),
-            data=str(tmp_path / "data"),
-            cache=str(tmp_path / "both"),
-            out=str(tmp_path / out),
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", script(tmp_path, "both", out), "nowhere", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for out in ("a", "b")
-    ]
-    running = [
-        subprocess.Popen([sys.executable, "-c", script, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for script in scripts
     ]
     for process in running:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-    a, b = (sorted((tmp_path / out).glob("*.arrow"))[0].read_bytes() for out in ("a", "b"))
-    assert a == b
+    for kind in ("", "-rejected"):
+        assert stored(tmp_path / f"a{kind}") == stored(tmp_path / f"b{kind}") != []
+    assert not [path for path in (tmp_path / "both").rglob("*") if path.name.startswith(".")]
 
 
 def test_a_full_disk_is_reported_and_the_run_goes_on_with_room(tmp_path, monkeypatch):
