@@ -36,8 +36,8 @@ from tilth.text.threads import set_threads
 from tilth.text.words import words
 
 DATA = Path(os.environ.get("TILTH_DATA", Path(__file__).parents[3] / "shared" / "data"))
-PINNED_KEYS = [2017934360605286463, 6416150088749266976, 16165460164206680299, 7513461897043435689]
-PINNED_PRINTS = [219, 124, 41, 38, 3, 27, 137, 151, 211, 252, 206, 51, 122, 24, 50, 103]
+PINNED_KEYS = [5689687443472870846, 18251790092633493103, 6009702421568839562, 16082090262898447866]
+PINNED_PRINTS = [246, 139, 41, 121, 244, 10, 227, 151, 211, 35, 206, 94, 122, 237, 50, 103]
 PINNED_DIGESTS = ["0xbca5dba05b4ef5ac", "0x5d09533dc237a751", "0x1e9ef874ae3408a6", "0x7ab40e090f363a7d"]
 WORDS = st.sampled_from(["a", "b", "c", "the", "naïve", "猫", "ไ", "x1", "_"])
 TEXTS = st.lists(WORDS, max_size=25).map(" ".join)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from tilth.dedup._units import hash_units, room_of
-from tilth.text.bits import address, mix
+from tilth.text.bits import LANES, address, least_products, mix
 from tilth.text.kernel import kernel
 from tilth.text.strings import Strings
 from tilth.text.unicode import tables
@@ -69,7 +69,10 @@ def sketch(text: Strings, shape: Shape) -> tuple[Keys, Prints, Keys]:
     digests = np.empty((n, 2), dtype=np.uint64)
     room = room_of(text.offsets, shape.mode)
     random = np.random.Generator(np.random.PCG64(shape.seed))
-    salts = random.integers(0, 2**64, (3, shape.num_perm), dtype=np.uint64)
+    salts = random.integers(0, 2**64, (2, shape.num_perm), dtype=np.uint64)
+    salts[1] |= np.uint64(1)
+    lanes = -(-shape.num_perm // LANES) * LANES
+    flips, odd, least = (np.zeros(lanes, dtype=np.uint64) for _ in range(3))
     _sketch_all(
         text.data,
         text.offsets,
@@ -80,7 +83,9 @@ def sketch(text: Strings, shape: Shape) -> tuple[Keys, Prints, Keys]:
         shape.rows,
         np.uint64(shape.seed),
         salts,
-        np.empty((3, shape.num_perm), dtype=np.uint64),
+        flips,
+        odd,
+        least,
         np.empty(room, dtype=np.uint64),
         np.empty(room, dtype=np.uint64),
         np.empty(shape.num_perm, dtype=np.uint64),
@@ -119,17 +124,20 @@ def shingle(units, count, ngram, shingles):
             # The first unit leaves; the others move up by one when the next comes.
             whole -= units[at] * (power * _INVERSE)
         return many
+    # Unsigned places: numba looks at the sign of others, and then the loop does not run on vectors.
     power *= _INVERSE
-    for at in range(many):
+    size, step = np.uint64(many), np.uint64(1)
+    for at in range(size):
         shingles[at] = begin + units[at] * power
-    for term in range(1, ngram - 1, 2):
-        one = power * _INVERSE
-        power = one * _INVERSE
-        for at in range(many):
-            shingles[at] += units[at + term] * one + units[at + term + 1] * power
+    for term in range(step, np.uint64(ngram - 1), np.uint64(2)):
+        first = power * _INVERSE
+        power = first * _INVERSE
+        for at in range(size):
+            shingles[at] += units[at + term] * first + units[at + term + step] * power
     if ngram > 1 and ngram % 2 == 0:
-        for at in range(many):
-            shingles[at] += units[at + ngram - 1]
+        term = np.uint64(ngram - 1)
+        for at in range(size):
+            shingles[at] += units[at + term]
     return many
 
 
@@ -144,7 +152,9 @@ def _sketch_all(
     rows,
     seed,
     salts,
-    open_salts,
+    flips,
+    odd,
+    least,
     units,
     shingles,
     places,
@@ -174,7 +184,7 @@ def _sketch_all(
             two += (hashed ^ _FOLD) * (weight * _GOLDEN)
         digests[row, 0] = mix(one)
         digests[row, 1] = mix(two)
-        fill(shingles, count, salts, open_salts, places, empty)
+        fill(shingles, count, salts, flips, odd, least, places, empty)
         for place in range(size):
             prints[row, place] = np.uint8((places[place] * _FOLD) >> np.uint64(56))
         for band in range(bands):
@@ -186,7 +196,7 @@ def _sketch_all(
 
 
 @kernel
-def fill(hashes, count, salts, open_salts, places, empty):
+def fill(hashes, count, salts, flips, odd, least, places, empty):
     """The sketch of a set of hashed shingles: in each place the round that filled it and the least hash of that round.
 
     The halves of a hash are the place and the value in the first round and change roles in the second.
@@ -209,26 +219,16 @@ def fill(hashes, count, salts, open_salts, places, empty):
     rank <<= np.uint64(1)
     many = 0
     for place in range(size):
-        if places[place] >= rank:
-            empty[many] = place
-            for part in range(3):
-                open_salts[part, many] = salts[part, place]
-            open_salts[0, many] |= np.uint64(1)
-            many += 1
+        # Written in any case, and kept if the place is empty: which ones are is hard to guess.
+        empty[many], flips[many], odd[many] = place, salts[0, place], salts[1, place]
+        many += places[place] >= rank
     if many == 0:
         return
-    # Multiply-add-shift (Dietzfelbinger, 1996) of both halves: a hash for each place, in the high bits of the sum.
-    least = open_salts[2]
-    for turn in range(count):
-        high, low = hashes[turn] >> np.uint64(32), hashes[turn] & _HALF
-        if turn == 0:
-            for at in range(many):
-                least[at] = (high * open_salts[0, at] + low * open_salts[1, at]) >> np.uint64(32)
-        else:
-            for at in range(many):
-                least[at] = min(least[at], (high * open_salts[0, at] + low * open_salts[1, at]) >> np.uint64(32))
+    # Multiply-shift (Dietzfelbinger et al., 1997): another hash for each place, in the high bits of a product.
+    groups = (many + LANES - 1) // LANES
+    least_products(address(hashes), count, address(flips), address(odd), address(least), groups)
     for at in range(many):
-        places[empty[at]] = rank | least[at]
+        places[empty[at]] = rank | (least[at] >> np.uint64(32))
 
 
 @njit(inline="always")

@@ -117,3 +117,41 @@ def write_eight(_context, memory, place, value):
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, types.uint64), generate
+
+
+LANES = 16
+"""How many numbers `least_products` works on at once."""
+
+
+@intrinsic
+def least_products(_context, hashes, count, flips, odd, least, groups):
+    """For each lane the least of `(hash ^ flip) * odd` over all hashes; sixteen lanes a group, and all by address."""
+
+    def generate(context, builder, signature, arguments):
+        hashes_at, many, flips_at, odd_at, least_at, all_groups = arguments
+        number = ir.IntType(64)
+        vector = ir.VectorType(number, LANES)
+
+        def there(base, offset):
+            return builder.inttoptr(builder.add(base, offset), vector.as_pointer())
+
+        with cgutils.for_range(builder, all_groups) as loop:
+            offset = builder.mul(loop.index, ir.Constant(number, 8 * LANES))
+            flip = builder.load(there(flips_at, offset), align=8)
+            factor = builder.load(there(odd_at, offset), align=8)
+            lowest = cgutils.alloca_once(builder, vector)
+            builder.store(ir.Constant(vector, [2**64 - 1] * LANES), lowest)
+            with cgutils.for_range(builder, many) as inner:
+                place = builder.add(hashes_at, builder.mul(inner.index, ir.Constant(number, 8)))
+                hashed = builder.load(builder.inttoptr(place, number.as_pointer()), align=8)
+                lane = builder.insert_element(ir.Constant(vector, ir.Undefined), hashed, ir.Constant(ir.IntType(32), 0))
+                all_lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+                spread = builder.shuffle_vector(lane, ir.Constant(vector, ir.Undefined), all_lanes)
+                product = builder.mul(builder.xor(spread, flip), factor)
+                before = builder.load(lowest)
+                builder.store(builder.select(builder.icmp_unsigned("<", product, before), product, before), lowest)
+            builder.store(builder.load(lowest), there(least_at, offset), align=8)
+        return context.get_dummy_value()
+
+    six = (types.int64,) * 6
+    return types.none(*six), generate

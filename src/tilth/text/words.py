@@ -201,6 +201,7 @@ def hash_words_at(text, start, end, limit, classes, lower, out):
     """`hash_words` of the text at an address, of which `limit` bytes can be read; tables and `out` are addresses, too."""
     count = 0
     opened = np.int64(start)
+    safe = limit - 16
     # What a block leaves for the next: whether its last byte is in a word, where the next word must begin anew, and of
     # a character that lies in both the bytes to come and whether they are in a word.
     carry, apart, reach = np.uint64(0), np.uint64(0), np.uint64(0)
@@ -215,25 +216,27 @@ def hash_words_at(text, start, end, limit, classes, lower, out):
         before = (inside << np.uint64(1)) | carry
         begins = inside & (~before | split)
         ends = before & (~inside | split)
+        if carry == 0:
+            opened = at + np.int64(trailing_zeros(begins))
+            begins &= begins - np.uint64(1)
         # How many words end here is known before the first one is hashed: nothing in the loop has to be guessed.
-        for turn in range(ones(ends)):
-            if turn > 0 or carry == 0:
-                opened = at + np.int64(trailing_zeros(begins))
-                begins &= begins - np.uint64(1)
+        for _ in range(ones(ends)):
             last = at + np.int64(trailing_zeros(ends))
             ends &= ends - np.uint64(1)
-            length = last - opened
-            if length <= 16 and opened + 16 <= limit:
-                one = eight_at(text, opened) & _FIRST[np.uint64(length)]
-                two = eight_at(text, opened + 8) & _SECOND[np.uint64(length)]
-                if (one | two) & _HIGH == 0:
-                    write_eight(out, count, _short(one, two, length))
-                    count += 1
-                    continue
-            write_eight(out, count, _hash_word(text, opened, last, limit, lower))
+            length = np.uint64(last - opened)
+            hashed = np.uint64(0)
+            done = False
+            if length <= 16 and opened <= safe:
+                one = (eight_at(text, opened) | _LOWER) & _FIRST[length]
+                two = (eight_at(text, opened + 8) | _LOWER) & _SECOND[length]
+                hashed = _absorb(_BEGIN[length], one, two)
+                done = (one | two) & _HIGH == 0
+            if not done:
+                hashed = _hash_word(text, opened, last, limit, lower)
+            write_eight(out, count, hashed)
             count += 1
-        if begins != 0:
             opened = at + np.int64(trailing_zeros(begins))
+            begins &= begins - np.uint64(1)
         carry = inside >> np.uint64(63)
     if carry != 0 and (end - start) % 64 == 0:
         write_eight(out, count, _hash_word(text, opened, end, limit, lower))
@@ -258,26 +261,23 @@ def _characters(text, at, end, limit, classes, inside, beyond, carry, apart, ski
         code, size = decode_at(text, at + place, end, limit)
         after = place + size
         role = byte_at(classes, code) & ROLE
-        held = (inside >> np.uint64(place - 1)) & one if place > 0 else carry
-        if role in (SPACELESS, WORD) or (role == EXTEND and held != 0):
-            filled = (one << np.uint64(size)) - one
-            inside |= filled << np.uint64(place)
-            if after > 64:
-                reach = filled >> np.uint64(64 - place)
-            if role == SPACELESS:
-                begins |= one << np.uint64(place)
-                alone_end = after
-            elif role == EXTEND and alone_end == place:
-                touching &= ~(one << np.uint64(place))
-                alone_end = after
-            if alone_end == after:
-                if after < 64:
-                    touching |= one << np.uint64(after)
-                else:
-                    next_apart = one << np.uint64(after - 64)
+        held = ((inside << one) | carry) >> np.uint64(place) & one
+        alone = np.uint64(role == SPACELESS)
+        extends = np.uint64(role == EXTEND) & held
+        longer = extends & np.uint64(alone_end == place)
+        # Sums of conditions instead of branches: what characters come is hard to guess.
+        filled = (np.uint64(0) - (alone | extends | np.uint64(role == WORD))) & ((one << np.uint64(size)) - one)
+        inside |= filled << np.uint64(place)
+        begins |= alone << np.uint64(place)
+        touching &= ~(longer << np.uint64(place))
+        alone |= longer
+        alone_end = after if alone != 0 else alone_end
         if after >= 64:
+            reach = filled >> np.uint64(64 - place)
+            next_apart = alone << np.uint64(after - 64)
             skip = after - 64
             break
+        touching |= alone << np.uint64(after)
         beyond &= ~((one << np.uint64(after)) - one)
     return inside, begins | (touching & inside), next_apart, reach, skip
 
@@ -286,14 +286,6 @@ _FIRST = np.array([2 ** (8 * min(length, 8)) - 1 for length in range(17)], dtype
 _SECOND = np.array([2 ** (8 * max(length - 8, 0)) - 1 for length in range(17)], dtype=np.uint64)
 """Masks of a word's bytes in its first and in its second eight."""
 _BEGIN = np.array([length * int(_SEED) % 2**64 for length in range(17)], dtype=np.uint64)
-
-
-@njit(inline="always")
-def _short(one, two, length):
-    """The hash of an ASCII word of 16 bytes at most, behind which both numbers are zero."""
-    one |= _LOWER & _FIRST[np.uint64(length)]
-    two |= _LOWER & _SECOND[np.uint64(length)]
-    return _absorb(_BEGIN[np.uint64(length)], one, two)
 
 
 @kernel
@@ -326,6 +318,9 @@ def _hash_word(text, first, last, limit, lower):
         two = eight_at(text, first + 8) & _SECOND[np.uint64(length)]
         cased = np.uint8(0)
         at = first
+        if length == 3 and 0xE3 <= one & np.uint64(0xFF) <= 0xE9:
+            # One character of Chinese or Japanese, which has no case.
+            return _absorb(_BEGIN[3], one, two)
         while at < last:
             lead = _LEADS[np.uint64(byte_at(text, at))]
             cased |= lead
