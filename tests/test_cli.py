@@ -34,7 +34,8 @@ def _alone(tmp_path, monkeypatch):
 
 
 def tilth_(*words: str):
-    return CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "160", "TERM": "dumb"})
+    env = {"COLUMNS": "160", "TERM": "dumb", "TILTH_DATA": None, "TILTH_PEERS": None}
+    return CliRunner().invoke(cli.app, [str(word) for word in words], env=env)
 
 
 def refused(*words: str) -> str:
@@ -172,6 +173,114 @@ def test_a_recipe_without_a_source_needs_data(tmp_path):
     assert result.exit_code == 2
     assert "names no source" in result.stderr
     assert tilth_("run", "recipe.yaml", "--data", "rows.jsonl").exit_code == 0
+
+
+ROWS = [
+    {"text": "the quick brown fox jumps over the lazy dog by the river", "n": 1},
+    {"text": "the quick brown fox jumps over the lazy dog by the river bank", "n": 2},
+    {"text": "The quick brown fox jumps over the lazy dog by the river", "n": 3},
+    {"text": "another row", "n": 4},
+    {"text": None, "n": 5},
+]
+
+
+@pytest.fixture
+def copies(tmp_path):
+    (tmp_path / "copies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return "copies.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (["--keep", "longest"], [2, 4]),
+        ([], [1, 4]),
+        (["--threshold", "0.95"], [1, 2, 4]),
+        (["--threshold", "0.95", "--keep", "max:n"], [2, 3, 4]),
+        (["--threshold", "0.7", "--ngram", "2", "--unit", "char"], [1, 4]),
+        (["--preset", "code", "--threshold", "0.9"], [1, 2, 3, 4]),
+        (["--method", "exact"], [1, 2, 4]),
+        (["--method", "exact", "--column", "n"], [1, 2, 3, 4, 5]),
+        (["--method", "exact", "--column", "n", "--column", "text"], [1, 2, 3, 4, 5]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_duplicates_are_removed_as_asked(copies, options, kept):
+    column = [] if "--column" in options else ["--column", "text"]
+    result = tilth_("dedup", copies, *column, *options, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert f"= {len(kept)} kept + {5 - len(kept)} dropped" in result.stdout
+    assert sources.load("out")["n"][:] == kept
+
+
+def test_duplicates_are_accounted_for_in_the_folder(tmp_path, copies):
+    assert tilth_("dedup", copies, "--keep", "longest", "--out", "out").exit_code == 0
+    rejected = sources.load(tmp_path / "out" / "rejected")
+    assert rejected["n"][:] == [1, 3, 5]
+    assert rejected["reason"][:] == ["near_duplicate", "near_duplicate", "null_text"]
+    assert json.loads(rejected["evidence"][0])["kept_row"] == 1
+    again = tilth_("run", "out/recipe.yaml", "--data", copies, "--out", "again")
+    assert again.exit_code == 0, again.output
+    assert sources.load("again")["n"][:] == sources.load("out")["n"][:] == [2, 4]
+    assert "out is not empty" in refused("dedup", copies, "--out", "out")
+    assert tilth_("dedup", copies, "--out", "out", "--overwrite").exit_code == 0
+    assert sources.load("out")["n"][:] == [1, 4]
+
+
+def test_without_a_folder_duplicates_are_only_counted(tmp_path, copies):
+    before = {path.name for path in tmp_path.iterdir()} | {".cache"}
+    result = tilth_("dedup", copies)
+    assert result.exit_code == 0, result.output
+    assert "near_duplicate 1" in result.stdout and "--out" in result.stdout
+    assert {path.name for path in tmp_path.iterdir()} <= before
+
+
+def test_mistakes_about_duplicates_are_told_in_one_line(copies):
+    assert "'tex'" in refused("dedup", copies, "--column", "tex")
+    assert "Did you mean 'text'" in refused("dedup", copies, "--column", "tex")
+    assert "threshold=3.0 is not allowed" in refused("dedup", copies, "--column", "text", "--threshold", "3")
+    assert "keep='best' is not allowed" in refused("dedup", copies, "--column", "text", "--keep", "best")
+    assert "'score'" in refused("dedup", copies, "--column", "text", "--keep", "max:score")
+    assert "there is no such file" in refused("dedup", "absent.jsonl", "--column", "text")
+    # What is wrong with the options is told before the data is looked for.
+    assert "ngram=0" in refused("dedup", "absent.jsonl", "--column", "text", "--ngram", "0")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "exact", "--threshold", "0.5"], "--threshold"),
+        (["--method", "exact", "--ngram", "3"], "--ngram"),
+        (["--method", "exact", "--unit", "char"], "--unit"),
+        (["--column", "text", "--column", "n"], "compares one column"),
+        (["--method", "nearly"], "--method"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_do_not_go_together_end_with_code_two(copies, words, said):
+    result = tilth_("dedup", copies, *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_text_must_be_named_where_there_are_several(tmp_path):
+    (tmp_path / "two.jsonl").write_text('{"question": "why", "answer": "so", "n": 1}\n')
+    result = tilth_("dedup", "two.jsonl")
+    assert result.exit_code == 2
+    assert "question, answer" in result.stderr
+    (tmp_path / "none.jsonl").write_text('{"n": 1}\n')
+    assert "there is none" in tilth_("dedup", "none.jsonl").stderr
+
+
+def test_the_benchmark_of_deduplication_prints_and_writes(tmp_path):
+    pytest.importorskip("matplotlib")
+    result = tilth_("bench", "dedup", "--quick", "--only", "quality", "--out", "measured")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"made, \d+ pairs +1\.0000 +>= 0\.99 +yes", result.stdout)
+    assert "Not measured: rensa" in result.stdout
+    assert {path.name for path in (tmp_path / "measured").iterdir()} == {"dedup.json", "dedup.png"}
+    assert "is not a folder" in refused("bench", "dedup", "--data", "absent")
+    assert "make peers" in refused("bench", "dedup", "--peers", "absent")
 
 
 def test_steps_are_listed_with_their_fields():

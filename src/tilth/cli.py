@@ -165,7 +165,13 @@ def dedup(
     threshold: Annotated[
         float | None, typer.Option(help="Jaccard similarity from which on rows are duplicates, by default 0.8.")
     ] = None,
-    ngram: Annotated[int | None, typer.Option(help="Words in a shingle, by default 5; 2 or 3 for short texts.")] = None,
+    ngram: Annotated[
+        int | None, typer.Option(help="Words that are compared at a time, by default 5; 2 or 3 for short texts.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="What n-grams are made of: word, by default, or char.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="How texts are folded before they are compared: code, math, web or chat.")
+    ] = None,
     keep: Annotated[
         str,
         typer.Option(help="Which copy stays: first, last, longest, shortest, none, max:COLUMN or min:COLUMN."),
@@ -181,18 +187,19 @@ def dedup(
     from tilth.sources import Source
 
     _quiet_unless_watched()
-    if method is Method.exact and (threshold is not None or ngram is not None):
-        option = "--threshold" if threshold is not None else "--ngram"
-        raise typer.BadParameter("equal rows are found without it; it is for --method minhash.", param_hint=option)
+    said = {"threshold": threshold, "ngram": ngram, "unit": unit, "preset": preset}
+    options = {name: value for name, value in said.items() if value is not None}
+    if method is Method.exact and options:
+        raise typer.BadParameter("it is for --method minhash.", param_hint=f"--{next(iter(options))}")
     if method is Method.minhash and column is not None and len(column) > 1:
         raise typer.BadParameter("minhash compares one column; exact takes several.", param_hint="--column")
     if out is not None:
         check_out(out, overwrite)
     if column:
         # What is wrong with the options is told before the data is read.
-        _deduplicator(method, column, threshold, ngram, keep)
+        _deduplicator(method, column, keep, options)
     rows = Source(data, split).load()
-    step = _deduplicator(method, column or [_only_text(rows)], threshold, ngram, keep)
+    step = _deduplicator(method, column or [_only_text(rows)], keep, options)
     _finish(Pipeline(step).run(rows), out, overwrite)
 
 
@@ -288,15 +295,10 @@ def steps(
         console.print(_described(key, step, whole=len(chosen) == 1 and bool(name)))
 
 
-def _deduplicator(
-    method: Method, columns: list[str], threshold: float | None, ngram: int | None, keep: str
-) -> DatasetStep:
+def _deduplicator(method: Method, columns: list[str], keep: str, options: dict[str, Any]) -> DatasetStep:
     from tilth.dedup import Exact, MinHash
 
-    if method is Method.exact:
-        return Exact(*columns, keep=keep)
-    said: dict[str, Any] = {"threshold": threshold, "ngram": ngram}
-    return MinHash(columns[0], keep=keep, **{name: value for name, value in said.items() if value is not None})
+    return Exact(*columns, keep=keep) if method is Method.exact else MinHash(columns[0], keep=keep, **options)
 
 
 def _only_text(rows: Dataset) -> str:

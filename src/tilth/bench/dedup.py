@@ -22,12 +22,18 @@ from tilth.bench.growth import Grown, grow, sizes_up_to
 from tilth.bench.quality import Found, Gold, judge, listed, made
 from tilth.bench.speed import BesideReading, Speed
 from tilth.dedup import MinHash
+from tilth.dedup.units import Unit
 from tilth.errors import ArgumentError, BenchmarkError
 
 PARTS = ("quality", "speed", "growth")
 THRESHOLD = 0.8
-LISTED = {"nd_docs_A": 5, "nd_de_laws": 5, "nd_tweets": 3, "nd_zh_poems": 4}
-"""The corpora with lists of pairs that `data` may hold, and the words in their shingles."""
+LISTED: dict[str, tuple[int, Unit]] = {
+    "nd_docs_A": (5, "word"),
+    "nd_de_laws": (5, "word"),
+    "nd_tweets": (3, "word"),
+    "nd_zh_poems": (4, "char"),
+}
+"""The corpora with lists of pairs that `data` may hold, and how many units of which kind make a shingle."""
 SPEED_CORPUS = Path("corpus") / "docs.parquet"
 SHAPE = (16, 8)
 """Bands, and rows in each, that all tools have when their speed is compared: 128 permutations."""
@@ -174,7 +180,7 @@ def machine() -> dict[str, Any]:
 def _measure_quality(results: Results, folder: Path, say: Callable[[str], None]) -> None:
     say("quality: a corpus with known similarities is made, lists of pairs are read")
     for gold in _gold(results.settings, folder):
-        step = MinHash("text", threshold=THRESHOLD, ngram=gold.texts.ngram)
+        step = MinHash("text", threshold=THRESHOLD, ngram=gold.texts.ngram, unit=gold.texts.unit)
         for threshold in (THRESHOLD, 0.5):
             found = judge("tilth", gold, threshold, _dropped(replace(step, threshold=threshold), gold))
             results.quality.append(found)
@@ -190,9 +196,9 @@ def _gold(settings: Settings, folder: Path) -> Iterator[Gold]:
     path, pairs = folder / "made.parquet", folder / "made-pairs.parquet"
     write_documents(path, pairs, settings.documents)
     yield made("made", path, pairs)
-    for name, ngram in LISTED.items():
+    for name, (ngram, unit) in LISTED.items():
         if settings.data is not None and (settings.data / name).is_dir():
-            yield listed(name, settings.data / name, ngram)
+            yield listed(name, settings.data / name, ngram, unit)
 
 
 def _dropped(step: MinHash, gold: Gold) -> dict[int, int]:

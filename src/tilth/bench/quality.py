@@ -6,6 +6,7 @@ The reference is slow and plain: Python sets of tuples of words. What counts as 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tilth.dedup.units import Unit
 from tilth.text.words import words
 
 Floats = npt.NDArray[np.float64]
@@ -82,11 +84,12 @@ class Reference:
 
     Args:
         path: a Parquet file with a column `text`.
-        ngram: words in a shingle.
+        ngram: units in a shingle.
+        unit: `word`, or `char` for characters other than white space.
     """
 
-    def __init__(self, path: Path, ngram: int) -> None:
-        self.path, self.ngram = path, ngram
+    def __init__(self, path: Path, ngram: int, unit: Unit = "word") -> None:
+        self.path, self.ngram, self.unit = path, ngram, unit
         self.texts: pa.ChunkedArray = pq.read_table(path, columns=["text"])["text"]
         # As Python's 64-bit hashes of the shingles, so that all rows fit in memory.
         self._hashes: dict[int, Rows] = {}
@@ -99,17 +102,20 @@ class Reference:
 
     def _of(self, row: int) -> Rows:
         if row not in self._hashes:
-            found = shingles(self.texts[row].as_py(), self.ngram)
+            found = shingles(self.texts[row].as_py(), self.ngram, self.unit)
             self._hashes[row] = np.fromiter(map(hash, found), dtype=np.int64, count=len(found))
         return self._hashes[row]
 
 
-def shingles(text: str, ngram: int) -> frozenset[tuple[str, ...]]:
-    """The set of runs of `ngram` words of a text; a text of fewer words is one shingle."""
+def shingles(text: str, ngram: int, unit: Unit = "word") -> frozenset[tuple[str, ...]]:
+    """The set of runs of `ngram` units of a text; a text of fewer units is one shingle."""
     found: list[str] = []
-    # No word goes over the end of a line, and most lines are ASCII, where a word is what Python says.
-    for line in text.split("\n"):
-        found += _ASCII_WORD.findall(line.lower()) if line.isascii() else words(line)
+    if unit == "char":
+        found += [letter.lower() for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cc"]
+    else:
+        # No word goes over the end of a line, and most lines are ASCII, where a word is what Python says.
+        for line in text.split("\n"):
+            found += _ASCII_WORD.findall(line.lower()) if line.isascii() else words(line)
     return frozenset(tuple(found[at : at + ngram]) for at in range(max(1, len(found) - ngram + 1)))
 
 
@@ -120,12 +126,12 @@ def made(name: str, path: Path, pairs: Path) -> Gold:
     return Gold(name, Reference(path, 5), i, j, jaccard, tuple(table["edit"].to_pylist()))
 
 
-def listed(name: str, folder: Path, ngram: int) -> Gold:
+def listed(name: str, folder: Path, ngram: int, unit: Unit = "word") -> Gold:
     """A corpus with a list of pairs, `docs.parquet` and `pairs.parquet`, whose similarities are computed anew.
 
     The list may come from another definition of a word, under which similarities are somewhat different.
     """
-    texts, pairs = Reference(folder / "docs.parquet", ngram), pq.read_table(folder / "pairs.parquet")
+    texts, pairs = Reference(folder / "docs.parquet", ngram, unit), pq.read_table(folder / "pairs.parquet")
     i, j = pairs["i"].to_numpy(), pairs["j"].to_numpy()
     exact = [texts.jaccard(one, other) for one, other in zip(i.tolist(), j.tolist(), strict=True)]
     return Gold(name, texts, i, j, np.array(exact, dtype=np.float64))
