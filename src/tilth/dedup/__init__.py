@@ -5,5 +5,6 @@ from tilth.dedup.exact import Exact
 from tilth.dedup.hash_pack import HashPack
 from tilth.dedup.lines import Lines
 from tilth.dedup.minhash import MinHash
+from tilth.dedup.simhash import SimHash
 
-__all__ = ["Decontaminate", "Exact", "HashPack", "Lines", "MinHash"]
+__all__ = ["Decontaminate", "Exact", "HashPack", "Lines", "MinHash", "SimHash"]
