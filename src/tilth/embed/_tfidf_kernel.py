@@ -258,30 +258,32 @@ def _collect(
                 keys, counts, stamps, order, count = _add(raw, waiting, keys, counts, stamps, order, count, stamp)
                 waiting = 0
     if characters > 0:
-        window = np.zeros(LONGEST, dtype=np.int64)
-        length, at = 0, begin
+        # The value of a run is that of the one before it, without the character that left.
+        window = np.zeros(LONGEST, dtype=np.uint64)
+        power = np.uint64(1)
+        for _ in range(characters):
+            power *= _BASE
+        value, length, at = np.uint64(0), 0, begin
         while at <= end:
             # A word's last character is followed by its edge.
             code, size, role = _EDGE, 1, np.int64(0)
             if at < end:
                 code, size = decode(data, at, end)
                 role = np.int64(classes[code] & ROLE)
-            within = role == WORD or (role == EXTEND and length > 0)
             at += size
+            within = role == WORD or (role == EXTEND and length > 0)
             if not within and length == 0:
                 continue
             if length == 0:
-                window[characters - 1] = _EDGE
-                length = 1
-            for place in range(1, characters):
-                window[place - 1] = window[place]
-            window[characters - 1] = np.int64(lower[code]) if within else _EDGE
+                value, window[0], length = np.uint64(_EDGE), np.uint64(_EDGE), 1
+            code = np.int64(lower[code]) if within else _EDGE
+            value = value * _BASE + np.uint64(code)
+            if length >= characters:
+                value -= window[(length - characters) & (LONGEST - 1)] * power
+            window[length & (LONGEST - 1)] = np.uint64(code)
             length += 1
             if length >= characters:
-                value = _CHARACTERS
-                for place in range(characters):
-                    value = value * _BASE + np.uint64(window[place])
-                raw[waiting] = mix(value)
+                raw[waiting] = mix(value ^ _CHARACTERS)
                 waiting += 1
                 if waiting == _AT_ONCE:
                     keys, counts, stamps, order, count = _add(raw, waiting, keys, counts, stamps, order, count, stamp)

@@ -18,7 +18,7 @@ from tilth.step import require
 class VLLMEmbedder(ModelEmbedder):
     """An embedding model in a vLLM engine within this process; it is known by its name. Texts are cut to its length.
 
-    Equal embedders share an engine, which ends when the last of them goes.
+    Equal embedders share an engine, which may live until the process ends: vLLM keeps hold of it.
 
     Args:
         model: a folder, or a name on the Hub such as `Qwen/Qwen3-Embedding-0.6B`.
