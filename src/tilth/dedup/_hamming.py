@@ -149,14 +149,14 @@ def _direct(prints, masks, bits, distance, starts, ids, values, stands):
     filled = starts[:, :-1].copy()
     for row in range(len(prints)):
         value = prints[row]
-        first = row
+        first = np.int64(row)
         for table in range(len(masks)):
             bucket = _bucket(value, masks[table], bits)
             last = filled[table, bucket]
             # A bucket is in the order of entry, so the first that is near enough is its best.
             at = _within(values, starts[table, bucket], last, value, distance)
-            if at < last:
-                first = min(first, np.int64(ids[at]))
+            if at < last and ids[at] < first:
+                first = np.int64(ids[at])
         stands[row] = first
         if first == row:
             for table in range(len(masks)):
