@@ -155,18 +155,18 @@ class _AnonymousPeak:
         self._most = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        if _STATUS.exists():
-            self._thread.start()
+        self._thread.start()
 
     def stop(self) -> float:
         """In megabytes."""
         self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
         return self._most
 
     def _watch(self) -> None:
-        while not self._done.wait(0.01):
+        done = not _STATUS.exists()
+        while not done:
+            done = self._done.wait(0.01)
             self._most = max(self._most, _megabytes("RssAnon"))
 
 
