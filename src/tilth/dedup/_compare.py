@@ -25,97 +25,77 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def similarities(texts: Located, one: Rows, other: Rows, mode: int, ngram: int) -> npt.NDArray[np.float32]:
     """The exact Jaccard similarity of the shingle sets of texts `one[i]` and `other[i]`, shape `(pairs,)`.
 
-    It is quickest where equal `one` stand next to each other.
+    Each text is cut into shingles once, in whatever pairs it is: eight bytes a shingle are held while this runs. It is
+    quickest where equal `one` stand next to each other.
     """
     known = tables()
     found = np.empty(len(one), dtype=np.float32)
-    most = int(texts.sizes.max(initial=0))
-    room = most // 2 + 2 if mode == 0 else most + 1
-    slots = 1 << max(4, int(2 * room - 1).bit_length())
-    _compare_all(
-        texts.starts,
-        texts.sizes,
-        texts.limits,
-        one,
-        other,
-        known.classes,
-        known.lower,
-        mode,
-        ngram,
-        np.empty(room, dtype=np.uint64),
-        np.empty(room, dtype=np.uint64),
-        np.empty(room, dtype=np.uint64),
-        np.empty(room, dtype=np.int32),
-        np.empty(room, dtype=np.int32),
-        np.empty(room, dtype=np.int32),
-        np.empty(slots, dtype=np.int32),
-        np.empty(slots, dtype=np.uint64),
-        found,
+    rooms = texts.sizes // 2 + 2 if mode == 0 else texts.sizes + 1
+    bounds = np.zeros(len(rooms) + 1, dtype=np.int64)
+    most = int(rooms.max(initial=2))
+    # Far more than is written: what is not touched takes no memory.
+    shingles = np.empty(int(rooms.sum()), dtype=np.uint64)
+    units = np.empty(most, dtype=np.uint64)
+    _cut(texts.starts, texts.sizes, texts.limits, known.classes, known.lower, mode, ngram, units, shingles, bounds)
+    largest = int(np.diff(bounds).max(initial=1))
+    slots = 1 << max(4, int(2 * largest - 1).bit_length())
+    numbers, firsts, stamps = (np.empty(largest, dtype=np.int32) for _ in range(3))
+    lone, strangers = np.empty(largest, dtype=np.uint64), np.empty(slots, dtype=np.uint64)
+    _compare(
+        shingles, bounds, one, other, numbers, firsts, stamps, np.empty(slots, dtype=np.int32), lone, strangers, found
     )
     return found
 
 
 @kernel
-def _compare_all(
-    starts,
-    sizes,
-    limits,
-    one,
-    other,
-    classes,
-    lower,
-    mode,
-    ngram,
-    units,
-    better,
-    shingles,
-    numbers,
-    firsts,
-    stamps,
-    slots,
-    strangers,
-    found,
-):
+def _cut(starts, sizes, limits, classes, lower, mode, ngram, units, shingles, bounds):
+    """The shingles of all texts one after the other; those of text `i` lie at `bounds[i]` to `bounds[i + 1]`."""
     classes_at, lower_at, units_at = address(classes), address(lower), address(units)
+    filled = np.int64(0)
+    for row in range(len(starts)):
+        count = hash_units(starts[row], 0, sizes[row], limits[row], classes_at, lower_at, mode, units_at)
+        filled += shingle(units, count, ngram, shingles[filled:])
+        bounds[row + 1] = filled
+
+
+@kernel
+def _compare(shingles, bounds, one, other, numbers, firsts, stamps, slots, lone, strangers, found):
     before = np.int64(-1)
-    better_count, different, bits = 0, 0, 4
+    different, bits = 0, 4
+    first, better = np.int64(0), np.int64(0)
     for pair in range(len(one)):
-        row = one[pair]
-        if row != before:
-            before = row
-            count = hash_units(starts[row], 0, sizes[row], limits[row], classes_at, lower_at, mode, units_at)
-            better_count = shingle(units, count, ngram, better)
-            bits = _bits_for(better_count)
+        if one[pair] != before:
+            before = one[pair]
+            first = bounds[before]
+            better = bounds[before + 1] - first
+            bits = _bits_for(better)
             for slot in range(1 << bits):
                 slots[slot] = -1
-            different = _number(better, better_count, slots, bits, numbers, firsts)
+            different = _number(shingles, first, better, slots, bits, numbers, firsts)
             for number in range(different):
                 stamps[number] = -1
-        row = other[pair]
-        count = hash_units(starts[row], 0, sizes[row], limits[row], classes_at, lower_at, mode, units_at)
-        count = shingle(units, count, ngram, shingles)
         mask = np.uint64((1 << bits) - 1)
         both, alone, follows = 0, 0, 0
-        for at in range(count):
+        for at in range(bounds[other[pair]], bounds[other[pair] + 1]):
             value = shingles[at]
-            if follows < better_count and better[follows] == value:
+            if follows < better and shingles[first + follows] == value:
                 number = numbers[follows]
                 follows += 1
             else:
                 slot = (value * _GOLDEN) >> np.uint64(64 - bits)
                 number = slots[slot]
-                while number >= 0 and better[firsts[number]] != value:
+                while number >= 0 and shingles[first + firsts[number]] != value:
                     slot = (slot + np.uint64(1)) & mask
                     number = slots[slot]
                 if number < 0:
-                    shingles[alone] = value
+                    lone[alone] = value
                     alone += 1
                     continue
                 follows = firsts[number] + 1
             both += stamps[number] != pair
             stamps[number] = pair
         if alone > 1:
-            alone = _different(shingles, alone, strangers)
+            alone = _different(lone, alone, strangers)
         found[pair] = np.float32(both / (different + alone))
 
 
@@ -129,15 +109,15 @@ def _bits_for(count):
 
 
 @kernel
-def _number(values, count, slots, bits, numbers, firsts):
-    """Number the different values in order of their first place; gives how many there are."""
+def _number(values, first, count, slots, bits, numbers, firsts):
+    """Number the different of `count` values from `first` on by their first place; gives how many there are."""
     mask = np.uint64((1 << bits) - 1)
     different = np.int32(0)
     for at in range(count):
-        value = values[at]
+        value = values[first + at]
         slot = (value * _GOLDEN) >> np.uint64(64 - bits)
         number = slots[slot]
-        while number >= 0 and values[firsts[number]] != value:
+        while number >= 0 and values[first + firsts[number]] != value:
             slot = (slot + np.uint64(1)) & mask
             number = slots[slot]
         if number < 0:

@@ -169,8 +169,8 @@ def connect(
 
 
 def _least(places: int, threshold: float) -> float:
-    """In how many places two sketches must agree: three standard deviations below the threshold is not worth a look."""
-    return float(places * threshold - 3 * np.sqrt(places * threshold * (1 - threshold)) - 1)
+    """In how many places two sketches must agree: what lies 2.5 standard deviations below the threshold is passed over."""
+    return float(places * threshold - 2.5 * np.sqrt(places * threshold * (1 - threshold)) - 1)
 
 
 def chain(keys: npt.NDArray[np.uint64], before: npt.NDArray[np.int32]) -> None:

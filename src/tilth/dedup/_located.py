@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,25 @@ class Texts:
             starts[here], sizes[here], limits[here] = found
             held.append(chunk)
         return Located(starts, sizes, limits, tuple(held))
+
+    def sizes(self, rows: Rows) -> Addresses:
+        """Bytes of the texts of these rows; of a column that has to be read for it, the mean of all."""
+        if self._in_place:
+            return self.at(rows).sizes
+        data = self._frame.dataset.data
+        return np.full(len(rows), data.nbytes // max(1, data.num_rows), dtype=np.int64)
+
+
+def cuts(sizes: Rows, most_bytes: int, most: int) -> Iterator[tuple[int, int]]:
+    """Where to cut items of these sizes into parts of bounded bytes and count; a part has one item at least."""
+    ends = np.cumsum(sizes)
+    lo = 0
+    while lo < len(sizes):
+        before = int(ends[lo - 1]) if lo else 0
+        fits = int(np.searchsorted(ends, before + most_bytes, side="right"))
+        hi = min(max(fits, lo + 1), lo + most)
+        yield lo, hi
+        lo = hi
 
 
 def _bounds(chunk: pa.Array, places: Rows) -> tuple[Addresses, Addresses, Addresses]:

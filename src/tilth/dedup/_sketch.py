@@ -135,9 +135,9 @@ def shingle(units, count, ngram, shingles):
         for at in range(size):
             shingles[at] += units[at + term] * first + units[at + term + step] * power
     if ngram > 1 and ngram % 2 == 0:
-        term = np.uint64(ngram - 1)
+        last = np.uint64(ngram - 1)
         for at in range(size):
-            shingles[at] += units[at + term]
+            shingles[at] += units[at + last]
     return many
 
 

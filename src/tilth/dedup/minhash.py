@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tilth.dedup._located import Texts
     from tilth.dedup._sketch import Shape
 
-_PAIRS_AT_ONCE = 2_048
+_PAIRS_AT_ONCE = 16_384
+_BYTES_AT_ONCE = 8 * 2**20
 _ROWS_AT_ONCE = 1 << 16
 _BUDGET = 512 * 2**20
 """Bytes of band keys and sketches that are held in memory; beyond it keys go to disk, and sketches are made again for
@@ -283,12 +284,14 @@ class MinHash(Deduplicator):
     ) -> Similarities:
         """The similarity of `rows[ours]` and `rows[others]`, exact or as the sketches have it."""
         from tilth.dedup._compare import similarities
+        from tilth.dedup._located import cuts
 
         if not self.verify:
             return _estimates(prints, ours, others)
         mode = self.units.mode
         by_other = np.lexsort((ours, others))
-        parts = [by_other[at : at + _PAIRS_AT_ONCE] for at in range(0, len(by_other), _PAIRS_AT_ONCE)]
+        sizes = texts.sizes(rows[ours[by_other]])
+        parts = [by_other[lo:hi] for lo, hi in cuts(sizes, _BYTES_AT_ONCE, _PAIRS_AT_ONCE)]
 
         def compared(part: Rows) -> Similarities:
             both, place = np.unique(np.concatenate([others[part], ours[part]]), return_inverse=True)
