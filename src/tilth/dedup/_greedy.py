@@ -169,7 +169,7 @@ def connect(
 
 
 def _least(places: int, threshold: float) -> float:
-    """In how many places two sketches must agree: what lies 2.5 standard deviations below the threshold is passed over."""
+    """In how many places two sketches must agree: 2.5 standard deviations below the threshold is not worth a look."""
     return float(places * threshold - 2.5 * np.sqrt(places * threshold * (1 - threshold)) - 1)
 
 
