@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,27 @@ class Upper(MapStep):
 
     def transform(self, table):
         return {self.column: pc.utf8_upper(table[self.column])}
+
+
+@dataclass(frozen=True)
+class Filled(MapStep):
+    """Another value for nulls, and for nothing else: of any type."""
+
+    column: str
+    with_: Any
+
+    @property
+    def reads_text(self):
+        return ()
+
+    @property
+    def writes(self):
+        return (self.column,)
+
+    def transform(self, table):
+        values = table[self.column]
+        filled = [self.with_ if value is None else value for value in values.to_pylist()]
+        return {self.column: pa.array(filled, values.type)}
 
 
 @dataclass(frozen=True)

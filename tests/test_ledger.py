@@ -231,3 +231,10 @@ def test_evidence_that_json_does_not_know_is_told_as_text():
     assert as_json(pa.array([b"\xff"])).to_pylist() == [json.dumps(str(b"\xff"))]
     assert as_json(pa.array([{}], pa.struct([]))).to_pylist() == ["{}"]
     assert as_json(pa.array(["a", None, "a"]).dictionary_encode()).to_pylist() == ['"a"', None, '"a"']
+
+
+def test_evidence_that_is_not_utf8_is_shown():
+    column = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], "<i4")), pa.py_buffer(b"a\xff")]
+    )
+    assert as_json(column).to_pylist() == [json.dumps("a\ufffd", ensure_ascii=False)]

@@ -15,10 +15,11 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.steps_for_tests import AtLeast, Echo, FirstOfEach, Length, Pairs, Turned, Upper, Without
+from tests.steps_for_tests import AtLeast, Echo, Filled, FirstOfEach, Length, Pairs, Turned, Upper, Without
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, StepError
 from tilth.frame import is_whole
 from tilth.pipeline import Pipeline
+from tilth.plan import Plan
 from tilth.step import Dropped, Outcome
 
 TEXTS = st.one_of(st.none(), st.text(max_size=6), st.sampled_from(["a", "b", "ab", "aab", "<script>", "\x00", "😀"]))
@@ -140,6 +141,65 @@ def test_a_step_may_put_the_rows_in_another_order(tmp_path):
     assert curated.rows.tolist() == [4, 1, 0]
     assert [(row["text"], row["reason"]) for row in curated.rejected] == [("c", "counted_out"), ("d", "found")]
     assert Turned(3).apply(ds)["text"][:] == ["e", "d", "b", "a"]
+
+
+def test_examples_and_evidence_belong_to_the_row_that_they_name(tmp_path):
+    ds = build([f"{n} " + "x" * n for n in range(40)])
+    texts = ds["text"][:]
+    steps = (AtLeast("text", 5), Turned(7), Upper("text"), AtLeast("text", 12), Without("text", "X" * 30))
+    curated = Pipeline(*steps).run(ds, cache_dir=tmp_path)
+    first, _, upper, second, last = curated.report.steps
+    for record, source in ((first, str), (second, str.upper), (last, str.upper)):
+        assert record.examples
+        assert all(example.before == source(texts[example.row]) for example in record.examples)
+    for record in (first, second):
+        assert all(example.evidence == str(len(texts[example.row])) for example in record.examples)
+    assert len(upper.examples) == 8
+    assert all(texts[example.row].upper() == example.after for example in upper.examples)
+    short = [row for row in curated.rejected if row["reason"] == "short"]
+    assert len(short) > 8
+    assert all(row["evidence"] == str(len(row["text"])) for row in short)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.int64(), pa.list_(pa.string()), pa.float64()], ids=str)
+def test_a_value_in_place_of_a_null_is_a_change(tmp_path, kind):
+    values, fresh = {
+        pa.string(): (["a", None, "", None], ""),
+        pa.int64(): ([1, None, 0, None], 0),
+        pa.float64(): ([float("nan"), None, 0.5, None], 0.0),
+    }.get(kind, ([["a"], None, [], None], [None, "b"]))
+    ds = Dataset(pa.table({"value": pa.array(values, kind)}))
+    (record,) = Pipeline(Filled("value", fresh)).run(ds, cache_dir=tmp_path).report.steps
+    assert record.changed == 2
+
+
+def test_a_report_says_what_the_run_was(tmp_path):
+    ds = build(["a" * n for n in range(1, 60)])
+    report = Pipeline(AtLeast("text", 30), Length("text"), Echo(2)).run(ds, cache_dir=tmp_path).report
+    assert (report.rows_in, report.rows_added, report.rows_out) == (59, 15, 45)
+    assert report.columns == ("text", "id", "length")
+    assert [(step.name, step.reads, step.writes) for step in report.steps] == [
+        ("AtLeast", ("text",), ()),
+        ("Length", ("text",), ("length",)),
+        ("Echo", (), ()),
+    ]
+    assert all(step.seconds > 0 for step in report.steps)
+    assert report.seconds > report.steps[2].seconds
+    (lengths,) = report.lengths
+    assert lengths.column == "text"
+    short = np.array(lengths.edges[1:]) <= 29
+    assert sum(lengths.before) == pytest.approx(1, abs=1e-4)
+    assert np.array(lengths.before)[short].sum() > 0.4
+    assert sum(lengths.after) == pytest.approx(1, abs=1e-4)
+    assert np.array(lengths.after)[short].sum() == 0
+
+
+def test_added_columns_stand_in_the_order_of_the_steps_as_they_were_written(tmp_path):
+    plan = Plan([2, 1, 0], (), 1.0, 1.0, 2)
+    pipeline = Pipeline(("first", Length("text", "a")), ("then", Length("text", "b")), AtLeast("text", 2))
+    curated = pipeline.run(build(["aa", "b"]), cache_dir=tmp_path, order=plan)
+    assert curated.dataset.column_names == ["text", "id", "a", "b"]
+    assert [step.name for step in curated.report.steps] == ["AtLeast", "then", "first"]
 
 
 def test_added_rows_know_their_parents_generator_and_depth(tmp_path):

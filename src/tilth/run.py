@@ -314,6 +314,10 @@ def _differs(before: Column, after: Column) -> npt.NDArray[np.bool_] | None:
     if pa.types.is_nested(after.type):
         return np.array([x != y for x, y in zip(before.to_pylist(), after.to_pylist(), strict=True)], dtype=np.bool_)
     unequal = pc.fill_null(pc.not_equal(before, after), False).to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(after.type):
+        # Not a number is the same as not a number here.
+        both = pc.fill_null(pc.and_(pc.is_nan(before), pc.is_nan(after)), False)
+        unequal = unequal & ~both.to_numpy(zero_copy_only=False)
     one_null = pc.xor(pc.is_null(before), pc.is_null(after)).to_numpy(zero_copy_only=False)
     return np.asarray(unequal | one_null, dtype=np.bool_)
 

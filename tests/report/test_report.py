@@ -80,7 +80,9 @@ def nine_steps(times: int = 1) -> Report:
 
     cleaned = Example(17, "instruction", "Explain  the\u00a0difference .", "Explain the difference.")
     short = Example(1301, "instruction", "Why?", None, "too_few_words", "1")
-    twin = Example(12, "instruction", "Write a story.", None, "near_duplicate", '{"kept": 3, "similarity": 0.94}')
+    twin = Example(
+        12, "instruction", "Write a story.", None, "near_duplicate", '{"kept": 3, "similarity": 0.9400000214576721}'
+    )
     add("Normalize", "Normalize", "map", changed=3120, took=0.41, cached=True, examples=[cleaned])
     add("StripHtml", "StripHtml", "map", changed=1874, took=1.92, cached=True)
     add("MaskPersonal", "MaskPersonal", "map", changed=212, took=0.88)

@@ -230,8 +230,11 @@ def _example(example: Example) -> str:
 
 def _evidence(evidence: str) -> str:
     """Evidence as names and values where it is a JSON object, as it stands where it is anything else."""
+    if len(evidence) > 10_000:
+        return _user(evidence, _EVIDENCE)
     try:
-        said = json.loads(evidence) if len(evidence) <= 10_000 else None
+        # A similarity in single precision has ten digits that mean nothing.
+        said = json.loads(evidence, parse_float=lambda digits: float(f"{float(digits):.6g}"))
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict) or not said:
