@@ -163,7 +163,7 @@ def slices(texts: Texts, rows: int) -> Iterator[tuple[int, pa.Array]]:
 
 def unit(vectors: npt.NDArray[Any]) -> Vectors:
     """Each row at length 1; one that has no length, or is not finite, as zeros."""
-    exact = np.asarray(vectors, dtype=np.float64)
-    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    single = np.asarray(vectors, dtype=np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", single, single, dtype=np.float64))[:, None]
     good = np.isfinite(lengths) & (lengths > 0)
-    return np.where(good, exact / np.where(good, lengths, 1), 0).astype(np.float32)
+    return np.where(good, single / np.where(good, lengths, 1).astype(np.float32), np.float32(0))
