@@ -84,7 +84,16 @@ class Method(StrEnum):
     """The ways to find duplicates."""
 
     minhash = "minhash"
+    simhash = "simhash"
     exact = "exact"
+
+
+_OPTIONS = {
+    Method.minhash: ("threshold", "ngram", "unit", "preset"),
+    Method.simhash: ("distance", "ngram", "unit", "preset"),
+    Method.exact: (),
+}
+"""What else each method can be told."""
 
 
 class Part(StrEnum):
@@ -161,12 +170,17 @@ def dedup(
         list[str] | None,
         typer.Option(help="The text to compare. By default the one column of text; exact takes several."),
     ] = None,
-    method: Annotated[Method, typer.Option(help="Near-duplicates, or equal rows only.")] = Method.minhash,
+    method: Annotated[
+        Method, typer.Option(help="Near-duplicates by verified similarity or by fingerprints, or equal rows only.")
+    ] = Method.minhash,
     threshold: Annotated[
-        float | None, typer.Option(help="Jaccard similarity from which on rows are duplicates, by default 0.8.")
+        float | None, typer.Option(help="minhash: the Jaccard similarity of duplicates, by default 0.8.")
+    ] = None,
+    distance: Annotated[
+        int | None, typer.Option(help="simhash: bits in which fingerprints of duplicates may differ, by default 3.")
     ] = None,
     ngram: Annotated[
-        int | None, typer.Option(help="Words that are compared at a time, by default 5; 2 or 3 for short texts.")
+        int | None, typer.Option(help="Words in a shingle, by default 5 or, for simhash, 3; fewer for short texts.")
     ] = None,
     unit: Annotated[str | None, typer.Option(help="What n-grams are made of: word, by default, or char.")] = None,
     preset: Annotated[
@@ -187,12 +201,14 @@ def dedup(
     from tilth.sources import Source
 
     _quiet_unless_watched()
-    said = {"threshold": threshold, "ngram": ngram, "unit": unit, "preset": preset}
+    said = {"threshold": threshold, "distance": distance, "ngram": ngram, "unit": unit, "preset": preset}
     options = {name: value for name, value in said.items() if value is not None}
-    if method is Method.exact and options:
-        raise typer.BadParameter("it is for --method minhash.", param_hint=f"--{next(iter(options))}")
-    if method is Method.minhash and column is not None and len(column) > 1:
-        raise typer.BadParameter("minhash compares one column; exact takes several.", param_hint="--column")
+    for name in options:
+        if name not in _OPTIONS[method]:
+            fits = " or ".join(other.value for other, names in _OPTIONS.items() if name in names)
+            raise typer.BadParameter(f"it is for --method {fits}.", param_hint=f"--{name}")
+    if method is not Method.exact and column is not None and len(column) > 1:
+        raise typer.BadParameter(f"{method.value} compares one column; exact takes several.", param_hint="--column")
     if out is not None:
         check_out(out, overwrite)
     if column:
@@ -296,9 +312,11 @@ def steps(
 
 
 def _deduplicator(method: Method, columns: list[str], keep: str, options: dict[str, Any]) -> DatasetStep:
-    from tilth.dedup import Exact, MinHash
+    from tilth.dedup import Exact, MinHash, SimHash
 
-    return Exact(*columns, keep=keep) if method is Method.exact else MinHash(columns[0], keep=keep, **options)
+    if method is Method.exact:
+        return Exact(*columns, keep=keep)
+    return (MinHash if method is Method.minhash else SimHash)(columns[0], keep=keep, **options)
 
 
 def _only_text(rows: Dataset) -> str:
