@@ -127,7 +127,9 @@ def test_fit_embed_takes_an_embedder_that_needs_no_fitting(ds):
     assert FitEmbed("text", Constant()).apply(ds)["embedding"][0] == pytest.approx([0.5**0.5] * 2)
 
 
-def test_a_step_knows_what_it_reads_and_writes(step):
+def test_a_step_knows_what_it_reads_and_writes(ds, step):
+    for each in (step, FitEmbed("text", TfidfSvd(dims=32))):
+        assert each.schema(ds.features.arrow_schema).field("embedding").type == pa.list_(pa.float32(), 32)
     assert (step.reads, step.reads_text, step.writes) == (("text",), ("text",), ("embedding",))
     assert FitEmbed("text", TfidfSvd(), into="v").writes == ("v",)
 
