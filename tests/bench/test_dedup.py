@@ -48,6 +48,10 @@ def taken(tool, rows, seconds, start_up=0.0):
     return Speed(tool, "made", rows, 2_000 * rows, seconds, start_up, rows)
 
 
+def grown(rows, seconds, resident_mb=900):
+    return Grown(rows, "arrow", 0.1, seconds, 1.5 * seconds, resident_mb, 800, 1)
+
+
 def test_it_measures_what_it_says(results):
     by_threshold = {one.threshold: one for one in results.quality}
     assert set(by_threshold) == {0.8, 0.5}
@@ -86,7 +90,7 @@ def test_the_table_has_a_line_for_each_figure_and_says_what_is_not_met():
     )
     results.speed.extend([taken("tilth", 50_000, 1), taken("text-dedup", 1_020, 4, 2), taken("rensa", 1_000, 1)])
     results.reading.append(BesideReading("made", 50_000, 1.0, 0.9, 1.2, 0.9, 1.2))
-    results.growth.extend(Grown(rows, "arrow", 0.1, rows / 1e6, 900, 800, 1) for rows in (2_000_000, 20_000_000))
+    results.growth.extend(grown(rows, rows / 1e6) for rows in (2_000_000, 20_000_000))
     met = {check.figure: check.met for check in checks(results)}
     assert met == {
         "recall on made at 0.8": True,
@@ -116,12 +120,17 @@ def test_the_time_to_start_is_not_counted_unless_it_is_nearly_all():
 
 def test_what_grows_too_fast_or_takes_too_much_is_told():
     results = Results(MACHINE, Settings())
-    results.growth.extend([Grown(2_000_000, "arrow", 0, 1, 900, 1, 1), Grown(20_000_000, "arrow", 0, 12, 2_001, 1, 1)])
+    results.growth.extend([grown(2_000_000, 1), grown(20_000_000, 12, resident_mb=2_001)])
     assert [(check.value, check.met) for check in checks(results)] == [(2_001, False), (12, False)]
 
 
 def test_a_picture_can_be_drawn_of_any_part(tmp_path):
-    for parts in ({}, {"quality": [found(), found("rensa rho", precision=None)]}, {"speed": [taken("tilth", 100, 1)]}):
+    for parts in (
+        {},
+        {"quality": [found(), found("rensa rho", precision=None)]},
+        {"speed": [taken("tilth", 100, 1)]},
+        {"growth": [grown(1_000, 0.1), grown(10_000, 1)]},
+    ):
         plot.draw(Results(MACHINE, Settings(), **parts), tmp_path / "some.png")
         assert (tmp_path / "some.png").stat().st_size > 5_000
 

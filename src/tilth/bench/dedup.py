@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tilth.bench import THRESHOLD
 from tilth.bench import speed as speeds
 from tilth.bench.corpora import write_documents
 from tilth.bench.growth import Grown, grow, sizes_up_to
@@ -26,7 +27,6 @@ from tilth.dedup.units import Unit
 from tilth.errors import ArgumentError, BenchmarkError
 
 PARTS = ("quality", "speed", "growth")
-THRESHOLD = 0.8
 LISTED: dict[str, tuple[int, Unit]] = {
     "nd_docs_A": (5, "word"),
     "nd_de_laws": (5, "word"),

@@ -1,11 +1,13 @@
-"""The benchmark as a picture: documents a second by tool, and recall by similarity and by kind of edit."""
+"""The benchmark as a picture: documents a second by tool, recall by similarity and kind of edit, seconds by rows."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tilth.bench import THRESHOLD
 from tilth.bench.corpora import SHIFTED
 from tilth.bench.table import TOOLS
 from tilth.errors import MissingExtraError
@@ -19,7 +21,7 @@ _MARKS = dict(zip(TOOLS, "os^Dv", strict=True))
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw what was measured of speed and quality into a PNG file.
+    """Draw what was measured into a PNG file, a panel for each part.
 
     Raises:
         MissingExtraError: there is no matplotlib.
@@ -28,11 +30,22 @@ def draw(results: Results, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
+    panels: list[tuple[Callable[[Results, Any], None], float]] = []
+    if results.speed:
+        panels.append((_draw_speed, 1.0))
+    if any(one.corpus == "made" and one.threshold == THRESHOLD for one in results.quality):
+        panels.append((_draw_recall, 1.25))
+    if results.growth:
+        panels.append((_draw_growth, 0.75))
+    widths = [width for _, width in panels] or [1.0]
+    figure = Figure(figsize=(1.5 + 6.2 * sum(widths), 7), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    speed, recall = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    _draw_speed(results, speed)
-    _draw_recall(results, recall)
+    axes = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
+    for (panel, _), place in zip(panels, axes, strict=False):
+        panel(results, place)
+    if not panels:
+        axes[0].text(0.5, 0.5, "nothing was measured", ha="center")
+        axes[0].set_axis_off()
     figure.suptitle("Near-duplicate removal with MinHash", fontsize=15, fontweight="bold")
     figure.supxlabel(_caption(results), fontsize=8.5, color="#444444")
     figure.savefig(path)
@@ -52,9 +65,6 @@ def require_matplotlib() -> None:
 
 def _draw_speed(results: Results, axes: Any) -> None:
     axes.set_title("Documents per second (log scale; more is better)", loc="left")
-    if not results.speed:
-        _say_nothing(axes)
-        return
     y, ticks = 0.0, []
     most = max(one.rows_per_second for one in results.speed)
     least = min(one.rows_per_second for one in results.speed)
@@ -82,13 +92,8 @@ def _draw_speed(results: Results, axes: Any) -> None:
 
 
 def _draw_recall(results: Results, axes: Any) -> None:
-    from tilth.bench.dedup import THRESHOLD
-
     axes.set_title("Recall of known pairs (1 is all of them)", loc="left")
     found = [one for one in results.quality if one.corpus == "made" and one.threshold == THRESHOLD]
-    if not found:
-        _say_nothing(axes)
-        return
     lows = [low for low, _, _ in found[0].bands]
     names = [f"{low:.2f} to {high:.2f}\n{count:,} pairs" for (low, count, _), high in _with_ends(found[0].bands)]
     edits = [edit for edit in SHIFTED if edit in found[0].edits]
@@ -119,14 +124,34 @@ def _draw_recall(results: Results, axes: Any) -> None:
     _tidy(axes)
 
 
+def _draw_growth(results: Results, axes: Any) -> None:
+    axes.set_title("Seconds by rows (both log scale)", loc="left")
+    sources = list(dict.fromkeys(one.source for one in results.growth))
+    for source, style, colour in zip(sources, ("o-", "s--"), (_COLOURS["tilth"], "#5fa8d3"), strict=False):
+        runs = [one for one in results.growth if one.source == source]
+        opened = "mapped Arrow file" if source == "arrow" else "Parquet, converted first"
+        rows, seconds = [one.rows for one in runs], [one.whole_seconds for one in runs]
+        axes.plot(rows, seconds, style, color=colour, markersize=7, label=opened)
+        if source == sources[0]:
+            for one in runs:
+                said = f"{one.whole_seconds:,.1f} s\n{one.resident_mb:,.0f} MB"
+                axes.annotate(said, (one.rows, one.whole_seconds), (8, -26), textcoords="offset points", fontsize=9.5)
+            last = runs[-1]
+            axes.plot(
+                rows, [last.whole_seconds * n / last.rows for n in rows], ":", color="#999999", label="in proportion"
+            )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.margins(x=0.2, y=0.15)
+    axes.set_xlabel("short rows, of about 12 words; MB is peak resident memory")
+    axes.grid(color="#eeeeee", linewidth=0.7)
+    axes.legend(loc="upper left", fontsize=10)
+    _tidy(axes)
+
+
 def _with_ends(bands: tuple[tuple[float, int, float], ...]) -> list[tuple[tuple[float, int, float], float]]:
     ends = [low for low, _, _ in bands[1:]] + [1.0]
     return list(zip(bands, ends, strict=True))
-
-
-def _say_nothing(axes: Any) -> None:
-    axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
-    axes.set_axis_off()
 
 
 def _tidy(axes: Any) -> None:

@@ -143,13 +143,16 @@ def _growth(results: Results, source: str) -> Iterator[Line]:
         opened = f"{one.open_seconds:.1f} + " if source == "parquet" else ""
         cell = f"{opened}{one.seconds:.1f} s, {one.resident_mb:,.0f} MB"
         yield Line(f"{one.rows:,} rows", {"tilth": cell}, (check,) if one.rows >= MANY_ROWS else ())
-        yield Line("  of it anonymous", {"tilth": f"{one.anonymous_mb:,.0f} MB"})
+        yield Line(
+            "  processor time, anonymous memory", {"tilth": f"{one.cpu_seconds:.1f} s, {one.anonymous_mb:,.0f} MB"}
+        )
     for before, after in pairwise(runs):
         if before.rows >= ENOUGH_ROWS and after.rows == 10 * before.rows:
             times = after.seconds / before.seconds
             figure = f"{before.rows:,} to {after.rows:,} rows"
             check = Check(f"{figure} from {source}", times, f"<= {MOST_GROWTH:.0f}", times <= MOST_GROWTH)
             yield Line(f"{figure}, times", {"tilth": f"{times:.1f}"}, (check,))
+            yield Line("  processor time", {"tilth": f"{after.cpu_seconds / before.cpu_seconds:.1f}"})
 
 
 def _least(figure: str, value: float, least: float) -> tuple[Check]:
