@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.steps_for_tests import AtLeast, Echo, Filled, FirstOfEach, Length, Pairs, Turned, Upper, Without
-from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, StepError
+from tilth.errors import AccountingError, ArgumentError, ColumnTypeError, MissingColumnError, StepError
 from tilth.frame import is_whole
+from tilth.ledger import Ledger
 from tilth.pipeline import Pipeline
 from tilth.plan import Plan
 from tilth.step import Dropped, Outcome
@@ -115,6 +116,27 @@ def test_a_second_run_does_no_work_and_gives_the_same(tmp_path_factory, texts, s
     assert first.dataset._fingerprint == second.dataset._fingerprint
 
 
+def test_a_second_run_writes_nothing(tmp_path, monkeypatch):
+    pipeline = Pipeline(Upper("text"), AtLeast("text", 2), Echo(2))
+    first = pipeline.run(build(["a", "bb", "cc"]), cache_dir=tmp_path)
+    assert len(first.rejected) == 1
+
+    def written(*_):
+        raise AssertionError("something is written again")
+
+    for module in ("run", "frame", "checkpoint"):
+        monkeypatch.setattr(f"tilth.{module}.write_batches", written)
+    second = pipeline.run(build(["a", "bb", "cc"]), cache_dir=tmp_path)
+    assert second.dataset.to_list() == first.dataset.to_list()
+    assert second.rejected.to_list() == first.rejected.to_list()
+
+
+def test_a_run_that_does_not_reconcile_gives_no_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(Ledger, "drop", lambda *_: None)
+    with pytest.raises(AccountingError, match="1 rows are not"):
+        Pipeline(AtLeast("text", 2)).run(build(["a", "bb"]), cache_dir=tmp_path)
+
+
 def test_a_change_in_step_k_runs_again_from_k(tmp_path):
     ds = build(["a", "bb", "ccc", "bb"])
     Pipeline(Upper("text"), AtLeast("text", 2), FirstOfEach("text")).run(ds, cache_dir=tmp_path)
@@ -143,7 +165,8 @@ def test_a_step_may_put_the_rows_in_another_order(tmp_path):
     assert Turned(3).apply(ds)["text"][:] == ["e", "d", "b", "a"]
 
 
-def test_examples_and_evidence_belong_to_the_row_that_they_name(tmp_path):
+def test_examples_and_evidence_belong_to_the_row_that_they_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("tilth.frame.BATCH_ROWS", 12)
     ds = build([f"{n} " + "x" * n for n in range(40)])
     texts = ds["text"][:]
     steps = (AtLeast("text", 5), Turned(7), Upper("text"), AtLeast("text", 12), Without("text", "X" * 30))
@@ -208,6 +231,8 @@ def test_added_rows_know_their_parents_generator_and_depth(tmp_path):
     assert curated.dataset["text"][:] == ["a", "b", "a", "b", "a", "a"]
     assert [list(map(int, p)) for parents in ledger.parents for p in parents.to_pylist()] == [[0], [0, 1], [0], [1, 2]]
     assert ledger.depth.tolist() == [1, 1, 1, 2]
+    after_a_drop = Pipeline(AtLeast("text", 2), Echo(1)).run(build(["a", "bb", "c", "dd"]), cache_dir=tmp_path)
+    assert after_a_drop.ledger.parents[0].to_pylist() == [[1], [1, 3]]
     assert [ledger.steps[step].name for step in ledger.generators] == ["Echo", "Echo", "again", "again"]
 
 
