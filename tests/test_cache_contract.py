@@ -25,7 +25,9 @@ from datasets.fingerprint import Hasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilth.dedup import MinHash
 from tilth.errors import ArgumentError
+from tilth.filters import GopherQuality, WordCount
 from tilth.step import DatasetStep, Dropped, FilterStep, MapStep, Outcome, Verdict
 
 CALLS = "TILTH_TEST_CALLS"
@@ -409,6 +411,30 @@ def test_values_that_look_alike_are_told_apart(one, other):
 @pytest.mark.parametrize("one, other", [(1, True), (1, 1.0), (0, -0.0), (2, np.int8(2)), (0.5, np.float32(0.5))])
 def test_numbers_are_known_by_their_value(one, other):
     assert Holder(one).fingerprint == Holder(other).fingerprint
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (Add("n", 1), Add("n", 1.0)),
+        (WordCount("n", min=3, max=5), WordCount("n", min=3.0, max=5.0)),
+        (GopherQuality("n", max_avg_word_length=10), GopherQuality("n", max_avg_word_length=10.0)),
+        (MinHash("n", threshold=1), MinHash("n", threshold=1.0)),
+    ],
+    ids=lambda step: type(step).__name__,
+)
+def test_equal_numbers_are_the_same_to_the_caches_of_datasets_too(one, other):
+    assert one == other == pickle.loads(pickle.dumps(one))
+    assert one.fingerprint == other.fingerprint
+    assert Hasher.hash(one) == Hasher.hash(other)
+
+
+def test_numbers_in_fields_of_no_declared_kind_stay_as_they_are():
+    for value in (1, 1.0, True, 10**400):
+        back = pickle.loads(pickle.dumps(Holder(value))).value
+        assert back == value
+        assert type(back) is type(value)
+    assert pickle.loads(pickle.dumps(Add("n", 10**400))).more == 10**400
 
 
 @pytest.mark.parametrize("value", [object(), len, lambda x: x, [object()], {"a": object()}, 1j, np.complex64(1)])

@@ -142,7 +142,7 @@ class Step(ABC):
         return type(self).__name__
 
     def __getstate__(self) -> dict[str, Any]:
-        fields = {field.name: in_order(getattr(self, field.name)) for field in _fields(self)}
+        fields = {field.name: in_order(_as_declared(getattr(self, field.name), field)) for field in _fields(self)}
         return {"fields": fields, "version": self.version}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -528,6 +528,16 @@ def _(value: Step) -> object:
 
 def _fields(step: Step) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(step)  # type: ignore[arg-type]
+
+
+def _as_declared(value: Any, field: dataclasses.Field[Any]) -> Any:
+    """A number as its field declares it: `threshold=1` and `threshold=1.0` are equal, so they are pickled alike."""
+    declared = str(getattr(field.type, "__name__", field.type)).removesuffix(" | None")
+    if declared == "float" and type(value) is int and abs(value) <= 2**53:
+        return float(value)
+    if declared == "int" and type(value) is float and value.is_integer():
+        return int(value)
+    return value
 
 
 def _holds(condition: Column) -> npt.NDArray[np.bool_]:
