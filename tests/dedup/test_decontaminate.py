@@ -7,7 +7,10 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +20,12 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tilth
 from tilth import Pipeline, recipe
-from tilth.dedup import Decontaminate, HashPack
+from tilth.dedup import Decontaminate, HashPack, _nearest
 from tilth.dedup._ngrams import ANCHOR, fingerprints, search
+from tilth.embed import Embedder, TfidfSvd
+from tilth.embed.embedder import unit
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, SourceError
 from tilth.text.strings import from_python
 from tilth.text.words import words
@@ -117,11 +123,24 @@ def test_a_short_benchmark_row_is_found_whole_and_only_whole():
     assert evidence(step, "So, " + short + "?")["text"] == short
 
 
-def test_rows_below_min_words_are_not_looked_for():
+def test_rows_below_min_words_count_only_as_the_whole_of_a_text():
     with pytest.warns(UserWarning, match="1 of the 4 rows of benchmark 'benchmark' have fewer than min_words=8"):
-        step = Decontaminate("text", against(*QUESTIONS))
-    assert judged(step, [QUESTIONS[3]]) == [0]
-    assert judged(Decontaminate("text", against(*QUESTIONS), min_words=5), [QUESTIONS[3]]) == [2]
+        step = Decontaminate("text", against(*QUESTIONS), min_words=8)
+    texts = [QUESTIONS[3], f" {QUESTIONS[3].upper()} ", f"Now: {QUESTIONS[3]}", QUESTIONS[3][:-8]]
+    assert judged(step, texts) == [2, 2, 0, 0]
+    assert evidence(step, texts[1]) == {
+        "benchmark": "benchmark",
+        "row": 3,
+        "overlap": 1.0,
+        "start": 1,
+        "end": len(texts[1]) - 2,
+        "text": texts[1][1:-2],
+    }
+    assert judged(Decontaminate("text", against(*QUESTIONS)), texts) == [2, 2, 2, 0]
+    # An n-gram that is as long does not make it one.
+    step = Decontaminate("text", against("a b c d", "e f g h i j k l"), ngram=4, min_words=5)
+    assert judged(step, ["a b c d", "x a b c d", "a b c", "a"]) == [2, 0, 0, 0]
+    assert judged(Decontaminate("text", against("a", "e f g h i j k l")), ["A!", "a a", ""]) == [2, 0, 0]
 
 
 def test_boilerplate_of_the_format_does_not_count():
@@ -129,7 +148,17 @@ def test_boilerplate_of_the_format_does_not_count():
     rows = [f"{head} item{number} " + " ".join(f"x{number}y{k}" for k in range(14)) for number in range(30)]
     innocent = f"{head} something else entirely"
     assert judged(Decontaminate("text", against(*rows), min_overlap=0.1), [innocent, rows[3]]) == [0, 2]
-    assert judged(Decontaminate("text", against(*rows), min_overlap=0.1, max_rows=30), [innocent, rows[3]]) == [2, 2]
+    everywhere = Decontaminate("text", against(*rows), min_overlap=0.1, max_rows=30, max_share=1)
+    assert judged(everywhere, [innocent, rows[3]]) == [2, 2]
+
+
+def test_boilerplate_shows_in_a_benchmark_of_few_rows_too():
+    head = "Answer the following question by choosing exactly one of the four options that are given below it:"
+    rows = [f"{head} item{number} " + " ".join(f"x{number}y{k}" for k in range(14)) for number in range(4)]
+    innocent = f"{head} something else entirely"
+    assert judged(Decontaminate("text", against(*rows), min_overlap=0.1), [innocent, rows[3]]) == [0, 2]
+    assert judged(Decontaminate("text", against(*rows[:3]), min_overlap=0.1), [innocent, rows[2]]) == [2, 2]
+    assert judged(Decontaminate("text", against(*rows), min_overlap=0.1, max_share=1), [innocent, rows[3]]) == [2, 2]
 
 
 def test_a_row_of_nothing_but_boilerplate_is_looked_for_as_a_whole():
@@ -162,12 +191,13 @@ def expected(benchmark: list[str], text: str, ngram: int, min_words: int, max_ro
     def grams(tokens: list[str], size: int) -> set[tuple[str, ...]]:
         return {tuple(tokens[at : at + size]) for at in range(len(tokens) - size + 1)}
 
-    rows = list(dict.fromkeys(tuple(words(row)) for row in benchmark))
-    rows = [row for row in rows if len(row) >= min_words]
+    every = list(dict.fromkeys(tuple(words(row)) for row in benchmark))
+    rows = [row for row in every if len(row) >= min_words]
+    most = min(max_rows, len(rows) / 2) if len(rows) >= 4 else max_rows
     sets = [grams(list(row), ngram) for row in rows]
-    sets = [{gram for gram in one if sum(gram in other for other in sets) <= max_rows} for one in sets]
+    sets = [{gram for gram in one if sum(gram in other for other in sets) <= most} for one in sets]
     tokens = words(text)
-    best = 0.0
+    best = float(0 < len(tokens) < min_words and tuple(tokens) in every)
     for row, one in zip(rows, sets, strict=True):
         if one:
             best = max(best, len(one & grams(tokens, ngram)) / len(one))
@@ -235,7 +265,7 @@ class TestBenchmarks:
             (against(), "no word in any of its 0 rows"),
             (against(None, None), "no word in any of its 2 rows"),
             (against("", "?!"), "no word in any of its 2 rows"),
-            (against("yes", "no idea"), "longest row has 2 words and min_words=8"),
+            (against("yes", "no idea"), "longest row has 2 words and min_words=6"),
             ({"good": against(*QUESTIONS), "bad": against("yes")}, "benchmark 'bad'"),
         ]:
             with warnings.catch_warnings(), pytest.raises(ArgumentError, match=said):
@@ -280,6 +310,11 @@ class TestBenchmarks:
             ("min_overlap", 1.1),
             ("min_words", 3),
             ("max_rows", 0),
+            ("max_share", 0.0),
+            ("max_share", 1.5),
+            ("embedder", "tfidf"),
+            ("min_similarity", 0.0),
+            ("min_similarity", 1.1),
         ]:
             with pytest.raises(ArgumentError, match=name):
                 Decontaminate("text", against(*QUESTIONS), **{name: value})
@@ -323,6 +358,201 @@ class TestBenchmarks:
             columns = {"quiz": "question"} if given_as == {"quiz": path} else None
             text = recipe.dumps(Pipeline(Decontaminate("text", given_as, columns)))
             assert judged(recipe.loads(text).pipeline.steps[0], [QUESTIONS[0], "x"]) == [2, 0]
+
+
+@dataclass(frozen=True)
+class Bag(Embedder):
+    """A vector that says which of a few words a text has."""
+
+    vocabulary: tuple[str, ...] = ("sold", "clips", "april", "robe", "fibre", "rivers", "sea", "plays")
+    asked: ClassVar[list[str]] = []
+
+    @property
+    def dims(self):
+        return len(self.vocabulary)
+
+    def embed(self, texts):
+        texts = texts.to_pylist()
+        self.asked.extend(texts)
+        found = [[word in words(text or "") for word in self.vocabulary] for text in texts]
+        return unit(np.array(found, dtype=np.float32).reshape(len(texts), self.dims))
+
+
+class TestRephrased:
+    texts = ("In April her friends were sold clips.", QUESTIONS[0], None, "clips", "", "The fibre of a robe.", "other")
+
+    def test_a_row_as_similar_as_said_goes_for_a_reason_of_its_own(self):
+        step = Decontaminate("text", {"quiz": against(*QUESTIONS)}, embedder=Bag(), min_similarity=0.9)
+        verdict = step.verdict(table_of(list(self.texts)))
+        assert verdict.reasons == ("null_text", "contaminated", "rephrased")
+        assert verdict.codes.tolist() == [3, 2, 1, 0, 0, 3, 0]
+        why = verdict.evidence.to_pylist()
+        nothing = {"overlap": None, "start": None, "end": None, "text": None}
+        assert why[0] == {"benchmark": "quiz", "row": 0, **nothing, "similarity": pytest.approx(1)}
+        assert why[5] == {"benchmark": "quiz", "row": 1, **nothing, "similarity": pytest.approx(1)}
+        assert (why[1]["row"], why[1]["overlap"], why[1]["similarity"]) == (0, 1.0, None)
+        assert [why[row] for row in (2, 3, 4, 6)] == [None] * 4
+        lower = Decontaminate("text", {"quiz": against(*QUESTIONS)}, embedder=Bag(), min_similarity=0.57)
+        assert judged(lower, list(self.texts)) == [3, 2, 1, 3, 0, 3, 0]
+
+    def test_similarity_is_a_metric(self):
+        step = Decontaminate("text", against(*QUESTIONS), embedder=Bag())
+        found = step.scores().apply(Dataset(table_of(list(self.texts))))
+        third = pytest.approx(1 / 3**0.5)
+        assert found["similarity"][:] == [pytest.approx(1), pytest.approx(1), None, third, 0, pytest.approx(1), 0]
+        assert found["overlap"][:] == [0, 1, None, 0, 0, 0, 0]
+        assert "similarity" not in Decontaminate("text", against(*QUESTIONS)).metrics(table_of(["a"]))
+
+    def test_only_rows_that_are_still_clean_are_embedded(self):
+        step = Decontaminate("text", against(*QUESTIONS), embedder=Bag())
+        Bag.asked.clear()
+        judged(step, list(self.texts))
+        assert [text for text in self.texts if text not in (None, QUESTIONS[0])] == Bag.asked
+        Bag.asked.clear()
+        judged(step, [None, QUESTIONS[1]])
+        assert Bag.asked == []
+
+    def test_short_and_repeated_benchmark_rows_are_not_compared(self):
+        benchmark = against("sea plays", *[QUESTIONS[1]] * 3, "Sea and plays and rivers, the three of them, the three.")
+        with pytest.warns(UserWarning, match="min_words"):
+            step = Decontaminate("text", benchmark, embedder=Bag(), min_similarity=0.95)
+        assert judged(step, ["plays at sea", "fibre of a robe"]) == [0, 3]
+        assert evidence(step, "fibre of a robe")["row"] == 1
+
+    def test_an_embedder_that_must_be_fitted_is_fitted_to_the_benchmarks(self, tmp_path):
+        texts = [
+            "Natalia had forty eight friends who bought clips from her in April, and half as many in May.",
+            "Hello.",
+        ]
+        by_data = Decontaminate("text", {"quiz": against(*QUESTIONS)}, embedder=TfidfSvd(dims=64), min_similarity=0.5)
+        assert judged(by_data, texts) == [3, 0]
+        assert evidence(by_data, texts[0])["row"] == 0
+        against(*QUESTIONS).to_parquet(tmp_path / "quiz.parquet")
+        path = str(tmp_path / "quiz.parquet")
+        by_path = Decontaminate("text", path, embedder=TfidfSvd(dims=64), min_similarity=0.5)
+        assert by_path.embedder == TfidfSvd(dims=64)
+        assert by_path.fingerprint == by_data.fingerprint
+        assert judged(by_path, texts) == [3, 0]
+        again = recipe.loads(recipe.dumps(Pipeline(by_path))).pipeline.steps[0]
+        assert again == by_path
+        assert judged(again, texts) == [3, 0]
+
+    def test_the_embedder_is_part_of_what_a_step_is(self):
+        def make(**fields):
+            return Decontaminate("text", against(*QUESTIONS), **fields)
+
+        # Other punctuation leaves the same hashes, but not the same vectors.
+        shouted = Decontaminate("text", against(*[text + "!" for text in QUESTIONS]), embedder=Bag())
+        steps = [make(), make(embedder=Bag()), make(embedder=Bag(("clips", "fibre", "rivers", "plays"))), shouted]
+        steps.append(make(embedder=Bag(), min_similarity=0.5))
+        assert len({step.fingerprint for step in steps}) == len({pickle.dumps(step) for step in steps}) == 5
+        assert make(embedder=Bag()).fingerprint == steps[1].fingerprint
+        assert make(min_similarity=0.5).fingerprint == steps[0].fingerprint
+        copy = pickle.loads(pickle.dumps(steps[1]))
+        assert copy == steps[1]
+        assert judged(copy, list(self.texts)) == judged(steps[1], list(self.texts))
+
+    def test_a_pack_of_hashes_alone_cannot_serve_it(self, tmp_path):
+        bare = HashPack.build({"quiz": QUESTIONS})
+        with pytest.raises(ArgumentError, match=r"a pack of hashes holds none.*HashPack\.build"):
+            Decontaminate("text", bare, embedder=Bag())
+        lazy = Decontaminate("text", str(bare.save(tmp_path / "bare.pack")), embedder=Bag())
+        with pytest.raises(ArgumentError, match="a pack of hashes holds none"):
+            lazy.apply(Dataset(table_of(["x"])))
+
+    def test_a_pack_with_vectors_does_what_its_benchmark_does(self, tmp_path):
+        pack = HashPack.build({"quiz": QUESTIONS}, embedder=Bag())
+        assert "vectors of 8 numbers" in repr(pack)
+        path = pack.save(tmp_path / "quiz.pack")
+        loaded = HashPack.load(path)
+        assert loaded == pack != HashPack.build({"quiz": QUESTIONS})
+        assert loaded.vectors.tobytes() == pack.vectors.tobytes()
+        assert path.read_bytes() == loaded.to_bytes() == pickle.loads(pickle.dumps(pack)).to_bytes()
+        by_data = Decontaminate("text", {"quiz": against(*QUESTIONS)}, embedder=Bag())
+        for given_as in (pack, str(path)):
+            step = Decontaminate("text", given_as, embedder=Bag())
+            assert judged(step, list(self.texts)) == judged(by_data, list(self.texts)) == [3, 2, 1, 0, 0, 3, 0]
+            assert step.fingerprint == by_data.fingerprint
+        assert judged(Decontaminate("text", pack), list(self.texts)) == [0, 2, 1, 0, 0, 0, 0]
+        with pytest.raises(ArgumentError, match="not made by embedder=Bag"):
+            Decontaminate("text", pack, embedder=Bag(("clips", "fibre")))
+        with pytest.raises(ArgumentError, match="not made by embedder=TfidfSvd"):
+            Decontaminate("text", pack, embedder=TfidfSvd())
+        with pytest.raises(ArgumentError, match="must be an embedder that is fitted"):
+            HashPack.build({"quiz": QUESTIONS}, embedder=TfidfSvd())
+        whole = bytearray(path.read_bytes())
+        held = pack.vectors.tobytes()
+        whole[whole.index(held) + 3] ^= 0x41
+        path.write_bytes(whole)
+        with pytest.raises(SourceError, match="checksum"):
+            HashPack.load(path)
+
+    def test_an_embedder_that_sees_nothing_in_a_benchmark_is_refused(self):
+        blind = Bag(("absent", "missing"))
+        with pytest.raises(ArgumentError, match="finds nothing in any row of benchmark 'b'"):
+            Decontaminate(
+                "text",
+                {"a": against("is one absent from the row of words here"), "b": against(*QUESTIONS)},
+                embedder=blind,
+            )
+
+    def test_it_works_in_filter_and_map_and_on_streams(self):
+        ds = Dataset(table_of([*self.texts] * 3))
+        step = Decontaminate("text", against(*QUESTIONS), embedder=Bag())
+        kept = ["clips", "", "other"] * 3
+        assert step.apply(ds)["text"][:] == kept
+        assert ds.filter(step, batched=True, num_proc=2)["text"][:] == kept
+        assert ds.with_format("arrow").filter(step, batched=True).with_format(None)["text"][:] == kept
+        assert [row["text"] for row in step.apply(ds.to_iterable_dataset())] == kept
+        curated = Pipeline(step).run(ds)
+        assert Counter(curated.rejected["reason"][:]) == {"rephrased": 6, "contaminated": 3, "null_text": 3}
+        nothing = step.verdict(table_of([]))
+        assert (len(nothing.codes), len(nothing.evidence)) == (0, 0)
+
+    def test_results_do_not_depend_on_threads_or_batches(self, monkeypatch):
+        rng = np.random.default_rng(3)
+        known = sorted({word for text in QUESTIONS for word in words(text)})
+        texts = [" ".join(rng.choice(known, rng.integers(1, 30))) for _ in range(500)]
+        step = Decontaminate("text", against(*QUESTIONS), embedder=TfidfSvd(dims=64), min_similarity=0.4)
+        whole = step.verdict(table_of(texts))
+        assert 50 < (whole.codes == 3).sum() < 450
+        similarities = step.metrics(table_of(texts))["similarity"]
+        for rows in (7, 64, 501):
+            monkeypatch.setattr(tilth.frame, "BATCH_ROWS", rows)
+            for count in (1, 2):
+                tilth.set_threads(count)
+                ds = Dataset(table_of(texts))
+                assert step.apply(ds)["text"][:] == [texts[row] for row in np.flatnonzero(whole.codes == 0)]
+                assert step.scores().apply(ds)["similarity"][:] == similarities.to_pylist()
+                rejected = Pipeline(step).run(ds).rejected
+                assert rejected["text"][:] == [texts[row] for row in np.flatnonzero(whole.codes)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 30), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_nearest_is_that_of_all_products(rows, others, dims, seed):
+    rng = np.random.default_rng(seed)
+    # Few values, so that many products are equal.
+    vectors = unit(rng.integers(-1, 2, (rows, dims)))
+    benchmark = unit(rng.integers(-1, 2, (others, dims)) + (rng.random((others, 1)) < 0.1))
+    exact = vectors.astype(np.float64) @ benchmark.astype(np.float64).T
+    before = _nearest._ROWS_AT_ONCE, _nearest._OTHERS_AT_ONCE
+    found = []
+    try:
+        for _nearest._ROWS_AT_ONCE, _nearest._OTHERS_AT_ONCE in (before, (3, 4), (1, 1)):
+            best, most = _nearest.nearest(vectors, benchmark)
+            found.append((best.tolist(), most.tolist()))
+            for row in range(rows):
+                if not vectors[row].any():
+                    assert (best[row], most[row]) == (-1, 0)
+                else:
+                    assert most[row] == pytest.approx(exact[row].max(), abs=1e-6)
+                    assert exact[row, best[row]] == pytest.approx(exact[row].max(), abs=1e-12)
+                    same = [at for at in range(others) if (benchmark[at] == benchmark[best[row]]).all()]
+                    assert best[row] == same[0]
+    finally:
+        _nearest._ROWS_AT_ONCE, _nearest._OTHERS_AT_ONCE = before
+    assert found[0] == found[1] == found[2]
 
 
 class TestHashPack:
@@ -465,9 +695,23 @@ def test_planted_benchmark_rows_are_found_and_clean_rows_stay():
             assert (why["benchmark"], why["row"]) == (mix["bench"][row].as_py(), mix["bench_idx"][row].as_py())
 
 
+@pytest.mark.skipif(not (DATA / "decontam_gold").exists(), reason="needs the gold data; set TILTH_DATA to its folder")
+@pytest.mark.parametrize(("min_similarity", "found", "wrong"), [(0.55, 80, 50), (0.7, 20, 2)])
+def test_some_rephrased_questions_are_found_by_tf_idf(min_similarity, found, wrong):
+    benchmark = Dataset(pq.read_table(DATA / "gsm8k/gsm8k_test.parquet", columns=["question"]))
+    mix = pq.read_table(DATA / "decontam_gold/mix_A.parquet")
+    step = Decontaminate("text", benchmark, embedder=TfidfSvd(), min_similarity=min_similarity)
+    verdict = step.verdict(mix)
+    kinds, subs = np.array(mix["kind"].to_pylist()), np.array(mix["sub"].to_pylist())
+    assert (verdict.codes == 3)[subs == "rephrase_en"].sum() >= found
+    assert (verdict.codes > 1)[kinds == "clean"].sum() <= wrong
+    for row in np.flatnonzero((verdict.codes == 3) & (subs == "rephrase_en")):
+        assert verdict.evidence[int(row)]["row"].as_py() == mix["bench_idx"][int(row)].as_py()
+
+
 def test_the_search_gives_places_in_bytes_for_words_without_spaces():
     step = Decontaminate("text", against("今天天气很好我们去公园散步吧好吗朋友"))
     text = "他说:「今天天气很好,我们去公园散步吧!好吗,朋友?」"
-    _, best, spans = search(from_python([text]), step._index)
+    _, best, spans = search(from_python([text]), step._prepared.index)
     assert best.tolist() == [0]
     assert text.encode()[spans[0, 0] : spans[0, 1]].decode() == "今天天气很好,我们去公园散步吧!好吗,朋友"

@@ -24,6 +24,9 @@ Numbers = npt.NDArray[np.int64]
 ANCHOR = 4
 """Words in the beginning of a benchmark row by which the search for whole rows is spared nearly everywhere."""
 
+ENTIRE = np.uint64(0xA0761D6478BD642F)
+"""Marks the hash of a benchmark row that counts only as the whole of a text."""
+
 _BASE = np.uint64(0xD6E8FEB86659FD93)
 _SALT = np.uint64(0xFF51AFD7ED558CCD)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -61,6 +64,7 @@ class Index:
         rows: places in `counts`.
         counts: how many keys each benchmark row has; 0 for one that is not looked for.
         lengths: lengths in words of the rows that are looked for as a whole, ascending.
+        entire: most words of a text that is looked for as the whole of a benchmark row.
         slots: an open hash table of places in `keys`, or -1.
         bitmap: a bit for each hash that may be a key.
         anchors: a bit for each hash that may begin a row that is looked for as a whole.
@@ -72,6 +76,7 @@ class Index:
     rows: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int32]
     lengths: Numbers
+    entire: int
     slots: npt.NDArray[np.int32]
     bitmap: Hashes
     anchors: Hashes
@@ -84,6 +89,7 @@ def index(
     counts: npt.NDArray[np.int32],
     lengths: Numbers,
     anchors: Hashes,
+    entire: int,
 ) -> Index:
     """An index of pairs of a hash and a row that has it.
 
@@ -94,6 +100,7 @@ def index(
         counts: pairs of each row.
         lengths: of the rows that are looked for as a whole.
         anchors: how those begin.
+        entire: most words of a row of which the hash is marked with `ENTIRE`.
     """
     order = np.lexsort((rows, hashes))
     keys, starts = np.unique(hashes[order], return_index=True)
@@ -106,6 +113,7 @@ def index(
         rows[order].astype(np.int32),
         counts,
         np.unique(lengths).astype(np.int64),
+        entire,
         slots,
         _bits(keys),
         _bits(anchors),
@@ -136,6 +144,7 @@ def search(text: Strings, index: Index) -> tuple[npt.NDArray[np.float32], npt.ND
         index.rows,
         index.counts,
         index.lengths,
+        index.entire,
         index.slots,
         index.bitmap,
         index.anchors,
@@ -265,6 +274,7 @@ def _search_all(
     rows,
     counts,
     lengths,
+    entire,
     slots,
     bitmap,
     anchors,
@@ -292,6 +302,13 @@ def _search_all(
         words = hash_words(data, offsets[row], offsets[row + 1], classes, lower, room)
         _add_up(words, room, sums)
         count = 0
+        if 0 < words <= entire:
+            key = _find(keys, slots, sums[words] ^ _salt(words) ^ ENTIRE)
+            if key >= 0:
+                seen[key] = row
+                places[count, 0], places[count, 1] = 0, words
+                found[count] = key
+                count += 1
         for at in range(words - ngram + 1):
             value = (sums[at + ngram] - sums[at] * power) ^ salt
             bit = value & mask
