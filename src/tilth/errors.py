@@ -46,6 +46,10 @@ class RecipeError(TilthError, ValueError):
     """A recipe file says something that cannot be run; the message names the file, the line, the step and the field."""
 
 
+class BusyError(TilthError, BlockingIOError):
+    """Someone else is writing to the same place."""
+
+
 class PublishError(TilthError, RuntimeError):
     """The Hub refused, or a repository is not in the state that publishing needs."""
 

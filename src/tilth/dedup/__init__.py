@@ -3,8 +3,10 @@
 from tilth.dedup.decontaminate import Decontaminate
 from tilth.dedup.exact import Exact
 from tilth.dedup.hash_pack import HashPack
+from tilth.dedup.index import Index
 from tilth.dedup.lines import Lines
 from tilth.dedup.minhash import MinHash
+from tilth.dedup.not_in import NotIn
 from tilth.dedup.simhash import SimHash
 
-__all__ = ["Decontaminate", "Exact", "HashPack", "Lines", "MinHash", "SimHash"]
+__all__ = ["Decontaminate", "Exact", "HashPack", "Index", "Lines", "MinHash", "NotIn", "SimHash"]

@@ -10,7 +10,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ from tilth.errors import ArgumentError
 from tilth.frame import Frame, Rows, in_format_of, materialised, select_rows, stored
 from tilth.step import Codes, DatasetStep, Dropped, Outcome, fingerprint_after, require
 
+if TYPE_CHECKING:
+    from tilth.dedup.index import Index
+
 Cluster: TypeAlias = Literal["direct", "component"]
 Similarities: TypeAlias = npt.NDArray[np.float32]
 
@@ -34,7 +38,7 @@ MARKS = pa.schema(
         pa.field("cluster", pa.int64()),
     ]
 )
-"""The columns that `mark_only` adds."""
+"""The columns that `mark_only` adds; a subclass may have more of them."""
 
 NULL_TEXT, DUPLICATE, NEAR_DUPLICATE = np.uint8(1), np.uint8(2), np.uint8(3)
 """The codes of the reasons of a `Deduplicator`, of which a subclass may have the first two only."""
@@ -92,6 +96,7 @@ class Deduplicator(DatasetStep):
 
     reasons: ClassVar[tuple[str, ...]] = ("null_text", "duplicate", "near_duplicate")
     row_evidence: ClassVar[tuple[str, ...]] = ("kept_row",)
+    marks: ClassVar[pa.Schema] = MARKS
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -149,7 +154,15 @@ class Deduplicator(DatasetStep):
             )
         )
 
-    def apply(self, ds: Any, *, mark_only: bool = False, across: Sequence[str] | None = None) -> Any:
+    def apply(
+        self,
+        ds: Any,
+        *,
+        mark_only: bool = False,
+        across: Sequence[str] | None = None,
+        index: Index | str | Path | None = None,
+        within: bool = True,
+    ) -> Any:
         """This step done to a whole dataset, which is left as it is.
 
         Args:
@@ -160,13 +173,22 @@ class Deduplicator(DatasetStep):
             across: splits of a `DatasetDict` to compare with each other, the one whose rows stay first:
                 `across=["test", "train"]` takes the test set out of the training set. Splits that are not named are
                 left as they are. Without it each split is done by itself.
+            index: rows that were seen before, or the folder of them; whatever is in there goes, too. See `NotIn`.
+            within: with an index, whether rows are compared with each other as well.
 
         Raises:
             ArgumentError: `across` names a split that there is not, or `ds` has no splits; or `mark_only` would
-                overwrite a column.
+                overwrite a column; or the index was built by a step with other fields.
             MissingColumnError: a column that the step reads is absent.
             ColumnTypeError: such a column has a type that the step cannot read.
         """
+        if index is not None:
+            from tilth.dedup.not_in import NotIn
+
+            where = str(index) if isinstance(index, Path) else index
+            return NotIn(self, where, within).apply(ds, mark_only=mark_only, across=across)
+        if not within:
+            raise ArgumentError(f"{self}: within=False leaves nothing to compare rows with; give an index.")
         if across is not None:
             return self._apply_across(ds, across, mark_only)
         if not mark_only:
@@ -200,16 +222,18 @@ class Deduplicator(DatasetStep):
         return codes
 
     def _marked(self, ds: Dataset, fingerprint: str) -> Dataset:
-        taken = [name for name in MARKS.names if name in ds.column_names]
+        taken = [name for name in self.marks.names if name in ds.column_names]
         if taken:
-            raise ArgumentError(f"{self}: mark_only adds the columns {MARKS.names}, but the data has {taken} already.")
+            raise ArgumentError(
+                f"{self}: mark_only adds the columns {self.marks.names}, but the data has {taken} already."
+            )
 
         def marks() -> Iterator[pa.Table]:
             yield self._marks(self.groups(ds.with_format(None)))
 
         frame = Frame(ds.with_format(None) if ds._indices is None else materialised(ds))
         # Nothing is compared where the marks are found on disk.
-        written = stored(frame.dataset, fingerprint, MARKS, marks())
+        written = stored(frame.dataset, fingerprint, self.marks, marks())
         return in_format_of(ds, frame.lay_over(written, fingerprint).dataset)
 
     def _marks(self, found: Groups) -> pa.Table:
