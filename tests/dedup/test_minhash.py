@@ -22,7 +22,7 @@ from tilth.dedup import MinHash
 from tilth.dedup import minhash as minhash_module
 from tilth.dedup._compare import similarities
 from tilth.dedup._fold import fold
-from tilth.dedup._greedy import chain
+from tilth.dedup._greedy import Chains
 from tilth.dedup._keys import KeyStore
 from tilth.dedup._located import Texts
 from tilth.dedup._sketch import SKETCH_VERSION, Shape, sketch
@@ -462,8 +462,9 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(monkeypatch, tmp_path):
 @settings(max_examples=50, deadline=None)
 def test_the_row_before_with_the_same_key(values):
     keys = np.array(values, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    before = np.empty(len(keys), dtype=np.int32)
-    chain(keys, before)
+    before = Chains(len(keys)).of(keys)
+    some = np.arange(len(keys))[::-2].copy()
+    assert Chains(len(some)).of(keys, some).tolist() == Chains(len(some)).of(keys[some].copy()).tolist()
     last: dict[int, int] = {}
     for row, value in enumerate(values):
         assert before[row] == last.get(value, -1)
@@ -472,14 +473,13 @@ def test_the_row_before_with_the_same_key(values):
 
 def test_many_rows_are_parted_and_chained_as_few_are():
     rng = np.random.default_rng(11)
-    values = rng.integers(0, 60_000, 100_000)
+    values = rng.integers(0, 200_000, 400_000)
     keys = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    before = np.empty(len(keys), dtype=np.int32)
-    chain(keys, before)
+    before = Chains(len(keys)).of(keys)
     first_of = fold(np.stack([keys, keys], axis=1))
     _, expected = np.unique(values, return_index=True)
     assert np.array_equal(np.flatnonzero(before < 0), np.sort(expected))
-    assert np.array_equal(np.flatnonzero(first_of == np.arange(100_000)), np.sort(expected))
+    assert np.array_equal(np.flatnonzero(first_of == np.arange(400_000)), np.sort(expected))
     assert np.array_equal(values[before[before >= 0]], values[before >= 0])
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tilth.frame import Rows
 from tilth.text.kernel import kernel
 
-_PART_ROWS = 1 << 14
+_PART_ROWS = 1 << 16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -39,25 +39,27 @@ class Buckets:
             n: how many rows count.
         """
         shares = np.zeros(n, dtype=np.uint8)
+        room: list[Chains] = []
 
         def shared(band: int) -> None:
-            found = keys.band(band)
-            before = np.empty(n, dtype=np.int32)
-            chain(found if taken is None else found[taken], before)
-            _mark(before, shares)
+            # A band's arrays are large, and memory that was used before is quicker than fresh memory.
+            chains = room.pop() if room else Chains(n)
+            _mark(chains.of(keys.band(band), taken), shares)
+            room.append(chains)
 
         # Large bands are done one by one: what matters then is memory.
         side_by_side = 1 if keys.spilled else None
         for _ in ordered_map(shared, range(bands), side_by_side):
             pass
+        room.clear()
         self.rows: Rows = np.flatnonzero(shares)
         self.before = np.empty((len(self.rows), bands), dtype=np.int32)
         places = self.rows if taken is None else taken[self.rows]
 
         def chained(band: int) -> None:
-            before = np.empty(len(places), dtype=np.int32)
-            chain(keys.band(band)[places], before)
-            self.before[:, band] = before
+            chains = room.pop() if room else Chains(len(places))
+            self.before[:, band] = chains.of(keys.band(band), places)
+            room.append(chains)
 
         for _ in ordered_map(chained, range(bands), side_by_side):
             pass
@@ -173,36 +175,52 @@ def _least(places: int, threshold: float) -> float:
     return float(places * threshold - 2.5 * np.sqrt(places * threshold * (1 - threshold)) - 1)
 
 
-def chain(keys: npt.NDArray[np.uint64], before: npt.NDArray[np.int32]) -> None:
-    """Set `before[i]` to the last row before `i` that has the same key, or -1.
+class Chains:
+    """Finds for each of `n` rows the one before it with the same key.
 
     Rows are first parted by the high bits of their keys, so that each part has a hash table in the cache and the time
     is that of the rows, however many there are.
     """
-    parts = max(0, int(len(keys) // _PART_ROWS).bit_length())
-    _chain(keys, parts, before)
+
+    def __init__(self, n: int) -> None:
+        self._parts = max(0, int(n // _PART_ROWS).bit_length())
+        self._before = np.empty(n, dtype=np.int32)
+        self._parted = np.empty(n, dtype=np.int32)
+        self._keys = np.empty(n, dtype=np.uint64)
+
+    def of(self, keys: npt.NDArray[np.uint64], rows: Rows | None = None) -> npt.NDArray[np.int32]:
+        """The last row before each that has the same key, or -1, shape `(n,)`; good until the next call.
+
+        Args:
+            keys: of all rows.
+            rows: which `n` of them count, and in which order; all when None.
+        """
+        taken = np.empty(0, dtype=np.int64) if rows is None else rows
+        _chain(keys, taken, self._parts, self._parted, self._keys, self._before)
+        return self._before
 
 
-_PART_ROWS = 1 << 14
+_PART_ROWS = 1 << 16
 
 
 @kernel
-def _chain(keys, parts, before):
-    rows = len(keys)
+def _chain(keys, taken, parts, parted, parted_keys, before):
+    rows = len(before)
+    some = len(taken) > 0
     shift = np.uint64(63 - parts)
     ends = np.zeros((1 << parts) + 1, dtype=np.int64)
     for row in range(rows):
-        ends[np.int64((keys[row] >> shift) >> np.uint64(1)) + 1] += 1
+        key = keys[taken[row]] if some else keys[row]
+        ends[np.int64((key >> shift) >> np.uint64(1)) + 1] += 1
     most = ends.max()
     for part in range(1 << parts):
         ends[part + 1] += ends[part]
-    parted = np.empty(rows, dtype=np.int32)
-    sorted_keys = np.empty(rows, dtype=np.uint64)
     place = ends[:-1].copy()
     for row in range(rows):
-        into = np.int64((keys[row] >> shift) >> np.uint64(1))
+        key = keys[taken[row]] if some else keys[row]
+        into = np.int64((key >> shift) >> np.uint64(1))
         parted[place[into]] = row
-        sorted_keys[place[into]] = keys[row]
+        parted_keys[place[into]] = key
         place[into] += 1
     bits = 4
     while (1 << bits) < 2 * most:
@@ -217,10 +235,10 @@ def _chain(keys, parts, before):
         for slot in range(1 << here):
             table[slot] = -1
         for at in range(first, last):
-            key = sorted_keys[at]
+            key = parted_keys[at]
             slot = (key * _GOLDEN) >> np.uint64(64 - here)
             other = table[slot]
-            while other >= 0 and sorted_keys[first + other] != key:
+            while other >= 0 and parted_keys[first + other] != key:
                 slot = (slot + np.uint64(1)) & mask
                 other = table[slot]
             before[parted[at]] = parted[first + other] if other >= 0 else -1

@@ -20,6 +20,7 @@ class KeyStore:
         self.spilled = 8 * bands * n > budget
         self._n = n
         self._held: Keys = np.empty((0 if self.spilled else bands, n), dtype=np.uint64)
+        self._room: Keys = np.empty(0, dtype=np.uint64)
         self._folder: TemporaryDirectory[str] | None = None
         self._files: list[int] = []
         if self.spilled:
@@ -44,15 +45,16 @@ class KeyStore:
                 data, at = data[done:], at + done
 
     def band(self, band: int) -> Keys:
-        """The keys of one band, shape `(n,)`."""
+        """The keys of one band, shape `(n,)`; those of a store on disk are good until the next call."""
         if not self.spilled:
             held: Keys = self._held[band]
             return held
-        keys: Keys = np.empty(self._n, dtype=np.uint64)
-        data, at = memoryview(keys.view(np.uint8)), 0  # type: ignore[arg-type]
+        if not len(self._room):
+            self._room = np.empty(self._n, dtype=np.uint64)
+        data, at = memoryview(self._room.view(np.uint8)), 0  # type: ignore[arg-type]
         while at < len(data):
             at += os.preadv(self._files[band], [data[at:]], at)
-        return keys
+        return self._room
 
     def __enter__(self) -> KeyStore:
         return self
@@ -60,7 +62,7 @@ class KeyStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held = self._held[:0]
+        self._held, self._room = self._held[:0], self._room[:0]
         for file in self._files:
             os.close(file)
         if self._folder is not None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tilth.frame import Frame, Rows
+from tilth.text.mapped import MappedFiles
 from tilth.text.strings import Strings, strings_of
 
 Addresses = npt.NDArray[np.int64]
@@ -29,21 +30,41 @@ class Located:
     starts: Addresses
     sizes: Addresses
     limits: Addresses
-    held: tuple[object, ...]
+    held: object
 
 
 class Texts:
     """The texts of one column of a frame, to be located by row."""
 
-    def __init__(self, frame: Frame, column: str) -> None:
-        self._frame, self._column = frame, column
-        self._chunks: list[Strings] = []
-        values = frame.dataset.data.table.column(column)
+    def __init__(
+        self, frame: Frame, column: str, copies: pa.ChunkedArray | None = None, of: Rows | None = None
+    ) -> None:
+        """The texts of a frame, or of some of its rows as copies in memory.
+
+        Args:
+            frame: the rows.
+            column: the one that is read.
+            copies: its values in the rows `of`.
+            of: these rows, ascending.
+        """
+        self._frame, self._column, self._of = frame, column, of
+        values = frame.dataset.data.table.column(column) if copies is None else copies
         plain = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-        self._in_place = plain and frame.dataset._indices is None
+        self._in_place = plain and (frame.dataset._indices is None or copies is not None)
+        self._mapped: MappedFiles | None = None
+        self._released = 0
         if self._in_place:
-            self._ends = np.cumsum([len(chunk) for chunk in values.chunks], dtype=np.int64)
-            self._values = values.chunks
+            self._held = values
+            self._width = 8 if pa.types.is_large_string(values.type) else 4
+            self._chunks = np.zeros((len(values.chunks), 4), dtype=np.int64)
+            end = 0
+            for number, chunk in enumerate(values.chunks):
+                end += len(chunk)
+                _, offsets, data = chunk.buffers()
+                if len(chunk):
+                    there, size = (data.address, data.size) if data is not None else (0, 0)
+                    self._chunks[number, 1:] = offsets.address + self._width * chunk.offset, there, size
+                self._chunks[number, 0] = end
 
     def at(self, rows: Rows) -> Located:
         """The texts of these rows, in any order."""
@@ -51,18 +72,32 @@ class Texts:
             distinct, place = np.unique(rows, return_inverse=True)
             text = strings_of(self._frame.take(self._column, distinct))
             return _in(text, place)
-        frame = self._frame
-        real = rows if frame.rows is None else frame.rows[rows]
-        chunk_of = np.searchsorted(self._ends, real, side="right")
+        from tilth.dedup._locate import locate
+
+        if self._of is not None:
+            real = np.searchsorted(self._of, rows)
+        else:
+            real = rows if self._frame.rows is None else self._frame.rows[rows]
         starts, sizes, limits = (np.empty(len(rows), dtype=np.int64) for _ in range(3))
-        held: list[object] = []
-        for number in np.unique(chunk_of):
-            here = np.flatnonzero(chunk_of == number)
-            chunk = self._values[number]
-            found = _bounds(chunk, real[here] - (self._ends[number] - len(chunk)))
-            starts[here], sizes[here], limits[here] = found
-            held.append(chunk)
-        return Located(starts, sizes, limits, tuple(held))
+        locate(self._chunks, self._width, real, starts, sizes, limits)
+        return Located(starts, sizes, limits, self._held)
+
+    def release(self, rows: int | None = None) -> None:
+        """Give the memory of a mapped file back, of the chunks in which no row from `rows` on lies; of all if None."""
+        if not self._in_place or self._of is not None:
+            return
+        if self._mapped is None:
+            self._mapped = MappedFiles()
+        if rows is None:
+            first, last = 0, len(self._chunks)
+        else:
+            real = rows if self._frame.rows is None or rows >= len(self._frame) else int(self._frame.rows[rows])
+            first, last = self._released, int(np.searchsorted(self._chunks[:, 0], real, side="right"))
+            self._released = last
+        for chunk in self._held.chunks[first:last]:
+            for buffer in chunk.buffers()[1:]:
+                if buffer is not None:
+                    self._mapped.release(buffer.address, buffer.size)
 
     def sizes(self, rows: Rows) -> Addresses:
         """Bytes of the texts of these rows; of a column that has to be read for it, the mean of all."""
@@ -84,20 +119,7 @@ def cuts(sizes: Rows, most_bytes: int, most: int) -> Iterator[tuple[int, int]]:
         lo = hi
 
 
-def _bounds(chunk: pa.Array, places: Rows) -> tuple[Addresses, Addresses, Addresses]:
-    """Address, size and readable bytes of the texts at these places of one array."""
-    _, offsets, data = chunk.buffers()
-    if offsets is None or data is None:
-        nothing = np.zeros(len(places), dtype=np.int64)
-        return nothing, nothing, nothing
-    width = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
-    bounds = np.frombuffer(offsets, dtype=width)
-    first = bounds[places + chunk.offset].astype(np.int64)
-    last = bounds[places + chunk.offset + 1].astype(np.int64)
-    return data.address + first, last - first, data.size - first
-
-
 def _in(text: Strings, place: Rows) -> Located:
     first = text.offsets[:-1][place]
     starts = text.data.ctypes.data + first
-    return Located(starts, text.offsets[1:][place] - first, len(text.data) - first, (text.data,))
+    return Located(starts, text.offsets[1:][place] - first, len(text.data) - first, text.data)

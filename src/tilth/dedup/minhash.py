@@ -142,17 +142,18 @@ class MinHash(Deduplicator):
         from tilth.dedup._fold import fold
         from tilth.dedup._greedy import Buckets
         from tilth.dedup._keys import KeyStore
+        from tilth.dedup._located import Texts
 
         n = len(ds)
         found = Groups.alone(n)
         if not n:
             return found
         frame = Frame.of(ds)
-        shape = self._shape
+        shape, texts = self._shape, Texts(frame, self.column)
         with KeyStore(shape.bands, n, _BUDGET * shape.bands * 8 // (shape.bands * 8 + shape.num_perm)) as keys:
             prints = None if keys.spilled else np.empty((n, shape.num_perm), dtype=np.uint8)
             digests = np.empty((n, 2), dtype=np.uint64)
-            self._sketch(frame, keys, prints, digests, found.codes)
+            self._sketch(frame, texts, keys, prints, digests, found.codes)
             order = in_splits(priority(self, self.keep, ds, [self.column]), splits)
             order = order[found.codes[order] == 0]
             first_of = fold(digests, order)
@@ -165,9 +166,12 @@ class MinHash(Deduplicator):
             buckets = Buckets(keys, shape.bands, None if plain else single, len(single))
         shared = single[buckets.rows]
         del single
-        shown = self._prints(frame, shared) if prints is None else prints[shared]
+        if prints is None:
+            shown, texts = self._again(frame, texts, shared)
+        else:
+            shown = prints[shared]
         del prints
-        self._decide(frame, shared, buckets, shown, found)
+        self._decide(texts, shared, buckets, shown, found)
         # A copy of a row that went is stood for by what stands for that row, if it is as similar to it: it is equal.
         found.kept[rows] = found.kept[first_of]
         found.similarity[rows] = found.similarity[first_of]
@@ -183,6 +187,7 @@ class MinHash(Deduplicator):
     def _sketch(
         self,
         frame: Frame,
+        texts: Texts,
         keys: KeyStore,
         prints: npt.NDArray[np.uint8] | None,
         digests: npt.NDArray[np.uint64],
@@ -202,30 +207,43 @@ class MinHash(Deduplicator):
                 prints[here] = print_
             codes[here] = ~text.valid
 
-        for _ in frame.map_batches(sketched, [self.column]):
-            pass
+        cuts = frame.cuts([self.column])
+        for (_, hi), _ in zip(cuts, frame.map_batches(sketched, [self.column], cuts), strict=True):
+            if keys.spilled:
+                texts.release(hi)
 
-    def _prints(self, frame: Frame, rows: Rows) -> npt.NDArray[np.uint8]:
-        """The sketches of these rows, made again."""
+    def _again(self, frame: Frame, texts: Texts, rows: Rows) -> tuple[npt.NDArray[np.uint8], Texts]:
+        """The sketches of these rows, made again, and their texts: copied, unless they are too large for that.
+
+        They will be read in any order, which would bring the whole of a mapped file into memory.
+        """
+        from tilth.dedup._located import Texts
         from tilth.dedup._sketch import sketch
 
         prints = np.empty((len(rows), self.num_perm), dtype=np.uint8)
         in_order = np.argsort(rows, kind="stable")
         parts = [in_order[at : at + _ROWS_AT_ONCE] for at in range(0, len(rows), _ROWS_AT_ONCE)]
+        copies: list[pa.Array] = []
+        held = 0
 
-        def sketched(part: Rows) -> None:
-            prints[part] = sketch(strings_of(frame.take(self.column, rows[part])), self._shape)[1]
+        def sketched(part: Rows) -> pa.Array:
+            text = frame.take(self.column, rows[part])
+            prints[part] = sketch(strings_of(text), self._shape)[1]
+            return text
 
-        for _ in ordered_map(sketched, parts):
-            pass
-        return prints
+        for text in ordered_map(sketched, parts):
+            texts.release()
+            held += text.nbytes
+            if held <= _BUDGET:
+                copies.append(text)
+        if held > _BUDGET or not copies:
+            return prints, texts
+        return prints, Texts(frame, self.column, pa.chunked_array(copies), rows[in_order])
 
-    def _decide(self, frame: Frame, rows: Rows, buckets: Buckets, prints: npt.NDArray[np.uint8], found: Groups) -> None:
+    def _decide(self, texts: Texts, rows: Rows, buckets: Buckets, prints: npt.NDArray[np.uint8], found: Groups) -> None:
         """Decide on the rows that share a key, best first, and enter those that go."""
         from tilth.dedup._greedy import GOES, Pairs, decide
-        from tilth.dedup._located import Texts
 
-        texts = Texts(frame, self.column)
         pairs = Pairs()
         state = np.zeros(len(rows), dtype=np.uint8)
         stands = np.arange(len(rows), dtype=np.int32)
