@@ -80,7 +80,7 @@ def test_the_code_of_the_page_on_publishing_publishes(tmp_path):
         assert {"README.md", "recipe.yaml", "report.html"} <= set(hub.files("me/instructions"))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "dedup.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_code_of_a_page_is_left_out(page):
     assert not re.findall(r"^```(?:py|pycon|python .*)$", page.read_text(), re.MULTILINE)
 
