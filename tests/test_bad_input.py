@@ -6,6 +6,7 @@ import gzip
 import json
 import resource
 import shutil
+import stat
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from tilth.clean import StripHtml
 from tilth.dedup import Exact
 from tilth.errors import ArgumentError
 from tilth.pipeline import Pipeline
+from tilth.report import Report
 from tilth.text.strings import build
 
 STEPS = """\
@@ -148,6 +150,35 @@ def test_a_folder_that_holds_something_is_never_written_to(tmp_path):
     with pytest.raises(ArgumentError, match="not empty"):
         curated.save("out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_result_that_cannot_be_written_leaves_no_folder(tmp_path):
+    texts = [f"row {n} " + "".join(chr(97 + (n * at) % 26) for at in range(n % 200)) for n in range(3_000)]
+    curated = Pipeline(AtLeast("text", 100)).run(Dataset.from_dict({"text": texts}), cache_dir="cache")
+    before = {path.name for path in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (100, 2**12, 2**14, 2**15):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                curated.save("out")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert {path.name for path in tmp_path.iterdir()} == before
+    assert pq.read_table(curated.save("out") / "data").num_rows == len(curated.dataset)
+
+
+def test_a_result_appears_at_once_and_can_be_read_by_others(tmp_path, monkeypatch):
+    curated = Pipeline(AtLeast("text", 1)).run(Dataset.from_dict({"text": ["a"]}), cache_dir="cache")
+    last = Report.save
+
+    def watched(*arguments):
+        assert not (tmp_path / "out").exists()
+        return last(*arguments)
+
+    monkeypatch.setattr(Report, "save", watched)
+    folder = curated.save("out")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
 def test_a_disk_that_fills_up_anywhere_is_reported_and_the_work_goes_on(tmp_path, monkeypatch):

@@ -168,6 +168,17 @@ def test_the_account_of_a_million_rows_takes_at_most_sixteen_bytes_a_row():
     assert ledger.nbytes <= 16 * count
 
 
+def test_the_bytes_of_a_ledger_count_what_it_holds():
+    ledger = Ledger(1000)
+    assert ledger.nbytes == 3 * 1000
+    evidence = pa.array(np.arange(10), pa.int64())
+    ledger.drop(0, np.arange(10), np.ones(10, dtype=np.uint8), REASONS, evidence)
+    assert ledger.nbytes == 3 * 1000 + evidence.nbytes
+    parents = lists([[1, 2], [3]])
+    ledger.add(1, parents)
+    assert ledger.nbytes == 3 * 1002 + evidence.nbytes + parents.nbytes + 2 * (2 + 2)
+
+
 def test_a_ledger_without_rejections_tells_of_none():
     told = Ledger(3).rejections()
     assert told.num_rows == 0

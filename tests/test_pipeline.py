@@ -339,8 +339,13 @@ def test_wrong_data_is_refused_before_any_work(tmp_path):
         pipeline.run(build(["a"]), cache_dir=tmp_path)
     with pytest.raises(ColumnTypeError, match="Upper reads column 'id' as text, but it holds int64"):
         Pipeline(Upper("id")).run(build(["a"]), cache_dir=tmp_path)
-    with pytest.raises(TypeError, match="not on DatasetDict"):
-        pipeline.run(DatasetDict(train=build(["a"])))
+    with pytest.raises(ColumnTypeError, match="Upper reads column 'length' as text, but it holds int32"):
+        Pipeline(Length("text"), Upper("length")).run(build(["a"]), cache_dir=tmp_path)
+    for work in (pipeline.run, pipeline.trial, pipeline.plan):
+        with pytest.raises(TypeError, match="not on DatasetDict"):
+            work(DatasetDict(train=build(["a"])))
+        with pytest.raises(MissingColumnError, match="txet"):
+            work(build(["a"]))
     with pytest.raises(TypeError, match=r"use step.apply"):
         pipeline.run(build(["a"]).to_iterable_dataset())
     with pytest.raises(ArgumentError, match="order='best'"):

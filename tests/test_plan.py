@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from types import SimpleNamespace
 
 import datasets
 import pyarrow as pa
@@ -11,9 +12,11 @@ from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.steps_for_tests import AtLeast, FirstOfEach, Length, Upper, Without
+import tilth.plan
+from tests.steps_for_tests import AtLeast, FirstOfEach, Length, Pairs, Upper, Without
 from tilth.pipeline import Pipeline
-from tilth.plan import Measured, Plan, cheapest_order, cost, make_plan, may_swap
+from tilth.plan import Measured, Plan, _options, _timed, cheapest_order, cost, make_plan, may_swap
+from tilth.step import EVERY_COLUMN
 
 STEPS = st.one_of(
     st.just(Upper("text")),
@@ -118,11 +121,72 @@ def test_a_swap_that_could_change_rows_is_an_option_and_never_done(tmp_path):
     assert "would no longer see" in " ".join(str(plan).split())
 
 
+def test_what_crossing_would_cost_more_or_cannot_be_done_is_no_option():
+    keep_all, drop_most = (1e-3, 1.0), (1e-6, 0.1)
+    steps = [FirstOfEach("text"), FirstOfEach("other"), AtLeast("text", 3)]
+
+    def moves(*costs):
+        return [(option.move, option.before) for option in _options(steps, measured_as(costs), 1000)]
+
+    assert moves((1e-3, 0.5), (1e-3, 0.5), drop_most) == [("2", "1")]
+    assert moves((1e-3, 0.5), (1e-3, 0.5), keep_all) == []
+
+
+def test_a_step_that_looks_at_everything_swaps_with_no_writer():
+    class Wide(AtLeast):
+        reads = EVERY_COLUMN
+
+    assert may_swap(Wide("text", 1), AtLeast("text", 2))
+    assert not may_swap(Upper("other"), Wide("text", 1))
+    assert not may_swap(Wide("text", 1), Length("text"))
+
+
+def test_each_step_is_measured_on_what_would_reach_it(monkeypatch):
+    ds = build([(text, "x") for text in ["a", "a", "bb", "ca", "bb", "dd"]])
+
+    def kept(*steps):
+        pipeline = Pipeline(*steps)
+        return [round(step.kept, 3) for step in make_plan(pipeline.steps, pipeline.names, ds).steps]
+
+    # Duplicates among those that a filter before drops are none; what a map writes is read by what follows.
+    assert kept(FirstOfEach("text")) == [0.667]
+    assert kept(AtLeast("text", 2), FirstOfEach("text")) == [0.667, 0.75]
+    assert kept(Upper("text"), Without("text", "A")) == [1, 0.5]
+    assert kept(Pairs("text"), AtLeast("text", 4)) == [0.5, 0.667]
+
+
+def test_row_wise_steps_share_their_time_among_threads(monkeypatch):
+    from tilth.text.threads import set_threads
+
+    monkeypatch.setattr(tilth.plan, "_timed", lambda work: (6.0, work()))
+    set_threads(3)
+    pipeline = Pipeline(Upper("text"), AtLeast("text", 1), FirstOfEach("text"))
+    plan = make_plan(pipeline.steps, pipeline.names, build([("a", "x"), ("b", "x")]))
+    assert [step.seconds_per_row for step in plan.steps] == [1, 1, 3]
+
+
+def test_the_first_call_does_not_count(monkeypatch):
+    clock = []
+    monkeypatch.setattr(tilth.plan, "time", SimpleNamespace(perf_counter=lambda: sum(clock)))
+
+    def work():
+        clock.append(1 if clock else 100)
+        return len(clock)
+
+    assert _timed(work) == (1, 2)
+
+
+def test_a_kept_plan_serves_the_same_steps_alone(tmp_path):
+    ds = build([("a" * (n % 9), "b") for n in range(30)])
+    Pipeline(Upper("other"), AtLeast("text", 6)).run(ds, cache_dir=tmp_path, order="planned")
+    other = Pipeline(Upper("other"), AtLeast("text", 6), Length("text")).run(ds, cache_dir=tmp_path, order="planned")
+    assert other.dataset.column_names == ["text", "other", "length"]
+
+
 def test_a_planned_run_keeps_its_order_when_it_runs_again(tmp_path, monkeypatch):
     ds = build([("a" * (n % 9), "b") for n in range(3000)])
     pipeline = Pipeline(Upper("other"), Length("text"), AtLeast("text", 6))
     pipeline.run(ds, cache_dir=tmp_path, order="planned")
-    import tilth.plan
 
     def measured_again(*arguments):
         raise AssertionError("a plan was made twice")

@@ -9,7 +9,8 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.steps_for_tests import AtLeast, FirstOfEach, Upper
+import tilth.trial
+from tests.steps_for_tests import AtLeast, Echo, FirstOfEach, Upper
 from tilth.errors import ArgumentError, MissingColumnError
 from tilth.pipeline import Pipeline
 from tilth.trial import wilson
@@ -34,6 +35,41 @@ def test_a_trial_gives_shares_with_intervals_times_and_examples():
     assert {example.reason for example in long.record.examples} == {"short"}
     assert all(example.after == example.before.upper() for example in upper.record.examples)
     assert len(trial.sample) == 5
+    share = 1.0
+    for step in trial.steps:
+        assert step.seconds == pytest.approx(step.record.seconds / step.record.rows_in * share * 10_000)
+        share *= step.record.rows_out / step.record.rows_in
+    assert share < 0.02
+
+
+def test_rows_that_a_step_adds_are_not_rows_that_it_keeps():
+    class RowByRow(Echo):
+        needs_all = False
+
+    (step,) = Pipeline(RowByRow(2)).trial(build(["a", "b", "c", "d"])).steps
+    assert step.record.added == 2
+    assert step.kept[0] == 1
+
+
+def test_two_rows_go_first_so_that_compiling_is_not_projected(monkeypatch):
+    tried = []
+    rehearse = tilth.trial.rehearse
+
+    def watched(steps, names, ds):
+        tried.append(len(ds))
+        return rehearse(steps, names, ds)
+
+    monkeypatch.setattr(tilth.trial, "rehearse", watched)
+    Pipeline(Upper("text")).trial(build(["a"] * 50), rows=20)
+    assert tried == [2, 20]
+
+
+def test_a_sample_is_in_the_order_of_the_source():
+    ds = build([str(n) for n in range(1000)])
+    numbers = [int(text) for text in Pipeline(Upper("text")).trial(ds, rows=100).sample["text"]]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) == 100
+    assert numbers[-1] > 500
 
 
 def test_a_trial_prints_what_a_sample_cannot_tell():
