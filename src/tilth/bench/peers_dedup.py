@@ -27,6 +27,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 _WORD = re.compile(r"\w+")
+_BLACK = re.compile(r"\S")
 _AT_ONCE = 250
 Dropped = dict[int, int]
 """The row that stands for each dropped row; -1 where a tool names none."""
@@ -64,14 +65,16 @@ def rensa(path: Path, work: Path, asked: argparse.Namespace) -> tuple[float, int
     began = time.perf_counter()
     texts = pq.read_table(path, columns=["text"])["text"].to_pylist()
     finder = RMinHashDeduplicator(threshold=asked.threshold, num_perm=perms, use_lsh=True, num_bands=asked.bands)
-    made = RMinHash.from_token_sets([shingles(text, asked.ngram) for text in texts], num_perm=perms, seed=42)
+    made = RMinHash.from_token_sets(
+        [shingles(text, asked.ngram, asked.unit) for text in texts], num_perm=perms, seed=42
+    )
     kept = finder.add_pairs((str(row), sketch) for row, sketch in enumerate(made))
     seconds = time.perf_counter() - began
     if asked.processes > 1:
         began = time.perf_counter()
         texts = pq.read_table(path, columns=["text"])["text"].to_pylist()
         finder = RMinHashDeduplicator(threshold=asked.threshold, num_perm=perms, use_lsh=True, num_bands=asked.bands)
-        parts = [(texts[at : at + _AT_ONCE], asked.ngram, perms) for at in range(0, len(texts), _AT_ONCE)]
+        parts = [(texts[at : at + _AT_ONCE], asked.ngram, asked.unit, perms) for at in range(0, len(texts), _AT_ONCE)]
         os.environ["RAYON_NUM_THREADS"] = "1"
         with get_context("spawn").Pool(asked.processes) as pool:
             sketches = (sketch for part in pool.imap(_sketched, parts) for sketch in part)
@@ -95,7 +98,7 @@ def rensa_rho(path: Path, work: Path, asked: argparse.Namespace) -> tuple[float,
     perms = asked.bands * asked.rows
     began = time.perf_counter()
     texts = pq.read_table(path, columns=["text"])["text"].to_pylist()
-    tokens = [shingles(text, asked.ngram) for text in texts]
+    tokens = [shingles(text, asked.ngram, asked.unit) for text in texts]
     matrix = RMinHash.digest_matrix_from_token_sets_rho(tokens, num_perm=perms, seed=42)
     index = RMinHashLSH(threshold=asked.threshold, num_perm=perms, num_bands=asked.bands)
     copies = index.query_duplicate_flags_matrix_one_shot(matrix)
@@ -159,18 +162,18 @@ TOOLS: dict[str, Callable[[Path, Path, argparse.Namespace], tuple[float, int, Dr
 }
 
 
-def shingles(text: str, ngram: int) -> list[str]:
-    """Word n-grams as a careful user of Python writes them; a text of fewer words is one."""
-    words = _WORD.findall(text.lower())
-    made = list(map(" ".join, zip(*(words[at:] for at in range(ngram)), strict=False)))
-    return made or [" ".join(words)]
+def shingles(text: str, ngram: int, unit: str) -> list[str]:
+    """N-grams of words, or of characters, as a careful user of Python writes them; a text of fewer units is one."""
+    units = _WORD.findall(text.lower()) if unit == "word" else _BLACK.findall(text.lower())
+    made = list(map(" ".join, zip(*(units[at:] for at in range(ngram)), strict=False)))
+    return made or [" ".join(units)]
 
 
-def _sketched(part: tuple[list[str], int, int]) -> list[Any]:
+def _sketched(part: tuple[list[str], int, str, int]) -> list[Any]:
     from rensa import RMinHash
 
-    texts, ngram, perms = part
-    made: list[Any] = RMinHash.from_token_sets([shingles(text, ngram) for text in texts], num_perm=perms, seed=42)
+    texts, ngram, unit, perms = part
+    made: list[Any] = RMinHash.from_token_sets([shingles(text, ngram, unit) for text in texts], num_perm=perms, seed=42)
     return made
 
 
@@ -192,6 +195,7 @@ def main() -> None:
     parser.add_argument("tool", choices=TOOLS)
     parser.add_argument("path", type=Path)
     parser.add_argument("--ngram", type=int, default=5)
+    parser.add_argument("--unit", choices=["word", "char"], default="word", help="for rensa, which takes any shingles")
     parser.add_argument("--bands", type=int, default=16)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--threshold", type=float, default=0.8)

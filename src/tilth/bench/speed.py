@@ -166,7 +166,21 @@ def peer(tool: str, python: Path, path: Path, step: MinHash, *, perms: int = 0) 
     """
     bands, rows = step.shape
     script = Path(__file__).with_name("peers_dedup.py")
-    words = [python, "-P", script, tool, path, "--ngram", step.ngram, "--bands", bands, "--rows", rows]
+    words = [
+        python,
+        "-P",
+        script,
+        tool,
+        path,
+        "--ngram",
+        step.ngram,
+        "--unit",
+        step.unit,
+        "--bands",
+        bands,
+        "--rows",
+        rows,
+    ]
     words += ["--threshold", step.threshold, "--perms", perms, "--processes", THREADS]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
     if done.returncode:
