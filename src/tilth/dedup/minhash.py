@@ -78,7 +78,7 @@ class MinHash(Deduplicator):
         >>> MinHash("text", threshold=0.8).apply(ds)["text"][:] == [text, "something else"]
         True
         >>> MinHash("text", threshold=0.8).clusters(ds).to_list()[1]
-        {'row': 1, 'cluster': 0, 'kept_row': 0, 'similarity': 0.9285714030265808}
+        {'row': 1, 'cluster': 0, 'kept_row': 0, 'similarity': 0.9333333373069763}
     """
 
     column: str
