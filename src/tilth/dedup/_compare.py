@@ -60,72 +60,75 @@ def _cut(starts, sizes, limits, classes, lower, mode, ngram, units, shingles, bo
 
 @kernel
 def _compare(shingles, bounds, one, other, numbers, firsts, stamps, slots, lone, strangers, found):
+    # Places are unsigned: numba looks at the sign of all others each time.
+    step = np.uint64(1)
     before = np.int64(-1)
-    different, bits = 0, 4
-    first, better = np.int64(0), np.int64(0)
+    different, shift, mask = 0, np.uint64(60), np.uint64(15)
+    first, last = np.uint64(0), np.uint64(0)
     for pair in range(len(one)):
         if one[pair] != before:
             before = one[pair]
-            first = bounds[before]
-            better = bounds[before + 1] - first
-            bits = _bits_for(better)
+            first, last = np.uint64(bounds[before]), np.uint64(bounds[before + 1])
+            bits = _bits_for(last - first)
+            shift, mask = np.uint64(64 - bits), np.uint64((1 << bits) - 1)
             for slot in range(1 << bits):
                 slots[slot] = -1
-            different = _number(shingles, first, better, slots, bits, numbers, firsts)
+            different = _number(shingles, first, last, slots, bits, numbers, firsts)
             for number in range(different):
                 stamps[number] = -1
-        mask = np.uint64((1 << bits) - 1)
-        both, alone, follows = 0, 0, 0
-        for at in range(bounds[other[pair]], bounds[other[pair] + 1]):
+        both, alone, follows = 0, np.uint64(0), first
+        for at in range(np.uint64(bounds[other[pair]]), np.uint64(bounds[other[pair] + 1])):
             value = shingles[at]
-            if follows < better and shingles[first + follows] == value:
-                number = numbers[follows]
-                follows += 1
+            if follows < last and shingles[follows] == value:
+                known = np.uint64(numbers[follows - first])
             else:
-                slot = (value * _GOLDEN) >> np.uint64(64 - bits)
+                slot = (value * _GOLDEN) >> shift
                 number = slots[slot]
-                while number >= 0 and shingles[first + firsts[number]] != value:
-                    slot = (slot + np.uint64(1)) & mask
+                while number >= 0 and shingles[first + np.uint64(firsts[np.uint64(number)])] != value:
+                    slot = (slot + step) & mask
                     number = slots[slot]
                 if number < 0:
                     lone[alone] = value
-                    alone += 1
+                    alone += step
                     continue
-                follows = firsts[number] + 1
-            both += stamps[number] != pair
-            stamps[number] = pair
+                known = np.uint64(number)
+                follows = first + np.uint64(firsts[known])
+            follows += step
+            both += stamps[known] != pair
+            stamps[known] = pair
         if alone > 1:
-            alone = _different(lone, alone, strangers)
-        found[pair] = np.float32(both / (different + alone))
+            alone = np.uint64(_different(lone, alone, strangers))
+        found[pair] = np.float32(both / (different + np.int64(alone)))
 
 
 @njit(inline="always")
 def _bits_for(count):
     """The size of a table, as a power of two, that `count` values fill at most half."""
     bits = 4
-    while (1 << bits) < 2 * count:
+    while (1 << bits) < 2 * np.int64(count):
         bits += 1
     return bits
 
 
 @kernel
-def _number(values, first, count, slots, bits, numbers, firsts):
-    """Number the different of `count` values from `first` on by their first place; gives how many there are."""
-    mask = np.uint64((1 << bits) - 1)
+def _number(values, first, last, slots, bits, numbers, firsts):
+    """Number the different values between two places by where they are first; gives how many there are."""
+    step = np.uint64(1)
+    shift, mask = np.uint64(64 - bits), np.uint64((1 << bits) - 1)
     different = np.int32(0)
-    for at in range(count):
-        value = values[first + at]
-        slot = (value * _GOLDEN) >> np.uint64(64 - bits)
+    for at in range(first, last):
+        value = values[at]
+        slot = (value * _GOLDEN) >> shift
         number = slots[slot]
-        while number >= 0 and values[first + firsts[number]] != value:
-            slot = (slot + np.uint64(1)) & mask
+        while number >= 0 and values[first + np.uint64(firsts[np.uint64(number)])] != value:
+            slot = (slot + step) & mask
             number = slots[slot]
         if number < 0:
             number = different
             slots[slot] = number
-            firsts[number] = at
+            firsts[np.uint64(number)] = np.int32(at - first)
             different += np.int32(1)
-        numbers[at] = number
+        numbers[at - first] = number
     return different
 
 
