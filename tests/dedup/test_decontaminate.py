@@ -123,6 +123,7 @@ def test_a_short_benchmark_row_is_found_whole_and_only_whole():
     assert evidence(step, "So, " + short + "?")["text"] == short
 
 
+@pytest.mark.filterwarnings("ignore:Decontaminate")
 def test_rows_below_min_words_count_only_as_the_whole_of_a_text():
     with pytest.warns(UserWarning, match="1 of the 4 rows of benchmark 'benchmark' have fewer than min_words=8"):
         step = Decontaminate("text", against(*QUESTIONS), min_words=8)
