@@ -172,10 +172,7 @@ class MinHash(Deduplicator):
             shown = prints[shared]
         del prints
         self._decide(texts, shared, buckets, shown, found)
-        # A copy of a row that went is stood for by what stands for that row, if it is as similar to it: it is equal.
-        found.kept[rows] = found.kept[first_of]
-        found.similarity[rows] = found.similarity[first_of]
-        found.codes[rows] = np.where(found.codes[first_of] == 3, 3, 2)
+        found.copy(rows, first_of)
         return found
 
     @property
@@ -242,7 +239,7 @@ class MinHash(Deduplicator):
 
     def _decide(self, texts: Texts, rows: Rows, buckets: Buckets, prints: npt.NDArray[np.uint8], found: Groups) -> None:
         """Decide on the rows that share a key, best first, and enter those that go."""
-        from tilth.dedup._greedy import GOES, Pairs, decide
+        from tilth.dedup._greedy import Pairs, decide
 
         pairs = Pairs()
         state = np.zeros(len(rows), dtype=np.uint8)
@@ -260,11 +257,7 @@ class MinHash(Deduplicator):
             buckets.before = chains
             connected, how = self._connected(texts, rows, buckets, prints, pairs, stands)
             stands = connected.astype(np.int32)
-            state[stands != np.arange(len(rows))] = GOES
-        gone = np.flatnonzero(state == GOES)
-        found.kept[rows[gone]] = rows[stands[gone]]
-        found.similarity[rows[gone]] = how[gone]
-        found.codes[rows[gone]] = 3
+        found.enter(rows, rows[stands], how)
 
     def _connected(
         self,
