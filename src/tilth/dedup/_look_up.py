@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tilth.dedup._located import Located
+from tilth.dedup._located import Located, cuts
 from tilth.dedup._segment import Keys, Prints, Segment
 from tilth.dedup.groups import Similarities
 from tilth.frame import Rows
 from tilth.text.strings import Mask, Strings
 
-_WIDTH = 8
 _WIDER = 8
+"""One stored row is compared with a row at first, and so many times more in each turn after."""
+_ENTRIES_AT_ONCE = 1 << 22
 NOWHERE = -1
 
 
@@ -115,72 +116,112 @@ class LookUp:
         return similarities(texts, one, starts, counts, self._nearness.mode, self._nearness.ngram)
 
     def _find_near(self, nearness: Nearness, signed: Signed, stored: Rows, similarity: Similarities) -> None:
-        from tilth.dedup._greedy import _least
-
+        """Find for the rows that have none yet a stored row that they are near, in place."""
         rows = np.flatnonzero(signed.valid & (stored == NOWHERE))
-        places = signed.prints.shape[1]
-        threshold = np.float32(nearness.threshold) - np.float32(1e-6)
-        least, width = _least(places, nearness.threshold), _WIDTH
-        behind = np.full(len(rows), places + 1, dtype=np.int32), np.full(len(rows), NOWHERE, dtype=np.int64)
-        while len(rows):
-            agrees, candidates = self._likeliest(signed, rows, least, behind, width)
-            found = np.full(len(rows), NOWHERE, dtype=np.int64)
-            # The likeliest by itself: it mostly is similar, and then no other is compared.
-            for turn in (slice(0, 1), slice(1, width)):
-                waiting = np.flatnonzero(found == NOWHERE)
-                here, place = np.nonzero(agrees[waiting, turn])
-                if not len(here):
-                    break
-                here, place = waiting[here], place + turn.start
-                values = np.full((len(rows), turn.stop - turn.start), -1, dtype=np.float32)
-                values[here, place - turn.start] = (
-                    self.similar(_located(signed.text, rows), here, candidates[here, place])
-                    if nearness.verify
-                    else estimates(agrees[here, place], places)
-                )
-                best = np.argmax(values, axis=1)
-                value = values[np.arange(len(rows)), best]
-                won = np.flatnonzero(value >= threshold)
-                found[won] = candidates[won, best[won] + turn.start]
-                stored[rows[won]], similarity[rows[won]] = found[won], value[won]
-                if not nearness.verify:
-                    # No other agrees better.
-                    return
-            left = np.flatnonzero((found == NOWHERE) & (agrees[:, -1] > 0))
-            rows, behind = rows[left], (agrees[left, -1], candidates[left, -1])
-            width *= _WIDER
+        shared = self._shared(signed, rows)
+        # How many entries each row shares a key with: rows are taken so many at a time that all can be held.
+        entries = np.zeros(len(rows), dtype=np.int64)
+        for one, _, lows, highs in shared:
+            np.add.at(entries, one, highs - lows)
+        for lo, hi in cuts(entries, _ENTRIES_AT_ONCE, len(rows)):
+            if entries[lo:hi].any():
+                one, other, agree = self._candidates(nearness, signed, rows, shared, lo, hi)
+                self._decide(nearness, signed, rows, one, other, agree, stored, similarity)
 
-    def _likeliest(
+    def _shared(self, signed: Signed, rows: Rows) -> list[tuple[Rows, Rows, Rows, Rows]]:
+        """For each segment which of these rows shares a key in which band, and from where to where that key stands."""
+        from tilth.dedup._sorted_keys import find_ranges, sort
+
+        bands = len(signed.keys)
+        keys = [signed.keys[band][rows] for band in range(bands)]
+        orders = [sort(each)[1] for each in keys]
+        found = []
+        for segment in self._segments:
+            lows, highs = np.zeros((bands, len(rows)), np.int64), np.zeros((bands, len(rows)), np.int64)
+            for band in range(bands):
+                find_ranges(orders[band], keys[band], segment.keys[band + 1][0], lows[band], highs[band])
+            one, band_of = np.nonzero((highs > lows).T)
+            found.append((one, band_of, lows[band_of, one], highs[band_of, one]))
+        return found
+
+    def _candidates(
         self,
+        nearness: Nearness,
         signed: Signed,
         rows: Rows,
-        least: float,
-        behind: tuple[npt.NDArray[np.int32], Rows],
-        width: int,
-    ) -> tuple[npt.NDArray[np.int32], Rows]:
-        """For each row the stored rows whose sketches agree best with its own, of those behind the ones given."""
-        from tilth.dedup._sorted_keys import likeliest, sort
+        shared: list[tuple[Rows, Rows, Rows, Rows]],
+        lo: int,
+        hi: int,
+    ) -> tuple[Rows, Rows, Rows]:
+        """Rows, stored rows that share a key with them, and in how many places their sketches agree.
 
-        agrees = np.zeros((len(rows), width), dtype=np.int32)
-        candidates = np.full((len(rows), width), NOWHERE, dtype=np.int64)
-        for band in range(len(signed.keys)):
-            keys = signed.keys[band][rows]
-            _, order = sort(keys)
-            for segment, base in zip(self._segments, self._bases.tolist(), strict=False):
-                likeliest(
-                    order,
-                    keys,
-                    *segment.keys[band + 1],
-                    base,
-                    signed.prints,
-                    rows,
-                    segment.prints,
-                    least,
-                    *behind,
-                    agrees,
-                    candidates,
-                )
-        return agrees, candidates
+        Sorted by row; those that agree best come first, then those with the smaller number.
+        """
+        from tilth.dedup._greedy import _least
+        from tilth.dedup._sorted_keys import agreeing
+
+        least = _least(signed.prints.shape[1], nearness.threshold)
+        found = []
+        for segment, base, (one, band_of, lows, highs) in zip(
+            self._segments, self._bases.tolist(), shared, strict=False
+        ):
+            here = slice(*np.searchsorted(one, (lo, hi)))
+            # A stored row is taken once for each row, however many keys they share.
+            most = min(int((highs[here] - lows[here]).sum()), (hi - lo) * segment.rows)
+            ones, places, agrees = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+            count = agreeing(
+                one[here],
+                lows[here],
+                highs[here],
+                segment.places_at[1:][band_of[here]],
+                signed.prints,
+                rows,
+                segment.prints,
+                least,
+                np.zeros(segment.rows, dtype=np.int32),
+                ones,
+                places,
+                agrees,
+            )
+            found.append((ones[:count], base + places[:count], agrees[:count]))
+        one, other, agree = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.lexsort((other, -agree, one))
+        return one[order], other[order], agree[order]
+
+    def _decide(
+        self,
+        nearness: Nearness,
+        signed: Signed,
+        rows: Rows,
+        one: Rows,
+        other: Rows,
+        agree: Rows,
+        stored: Rows,
+        similarity: Similarities,
+    ) -> None:
+        """Compare each row with its candidates, in place: at first with the likeliest, which mostly is similar."""
+        threshold = np.float32(nearness.threshold) - np.float32(1e-6)
+        open_rows, begins = np.unique(one, return_index=True)
+        ends, width = np.append(begins[1:], len(one)), 1
+        while len(open_rows):
+            counts = np.minimum(ends - begins, width)
+            starts = np.cumsum(counts) - counts
+            pairs = np.arange(int(counts.sum())) + np.repeat(begins - starts, counts)
+            if nearness.verify:
+                values = self.similar(_located(signed.text, rows), one[pairs], other[pairs])
+            else:
+                values = estimates(agree[pairs], signed.prints.shape[1])
+            best = np.maximum.reduceat(values, starts)
+            won = best >= threshold
+            best_pairs = np.flatnonzero(values == np.repeat(best, counts))
+            first = best_pairs[np.searchsorted(best_pairs, starts)]
+            stored[rows[open_rows[won]]] = other[pairs[first[won]]]
+            similarity[rows[open_rows[won]]] = best[won]
+            begins = begins + counts
+            # Without the sets of shingles, none is more similar than the one that agrees best.
+            left = ~won & (begins < ends) & nearness.verify
+            open_rows, begins, ends = open_rows[left], begins[left], ends[left]
+            width *= _WIDER
 
     def _in_segments(self, stored: Rows) -> list[tuple[Segment, Rows, Rows]]:
         """For each segment that has any of these rows which of them they are, and their places in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -139,6 +139,11 @@ class Manifest:
                 ),
             }
         )
+
+
+def drafts(folder: Path) -> Iterable[Path]:
+    """What is left of manifests that were not written to the end."""
+    return folder.glob(f".{_FILE}.*")
 
 
 @contextmanager

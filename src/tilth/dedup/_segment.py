@@ -91,6 +91,7 @@ class Segment:
         ids: the user's own, or None where none were named.
         keys: sorted lists of the first halves of the digests and of the keys of each band, each with the place of the
             row that a key belongs to.
+        places_at: the addresses of those places.
     """
 
     def __init__(self, folder: Path, record: SegmentRecord, bands: int, places: int, shingled: bool) -> None:
@@ -113,6 +114,7 @@ class Segment:
         self.keys: list[tuple[Keys, Places]] = [
             (_values(batch, "key"), _values(batch, "place")) for batch in _opened(folder / _KEYS, bands + 1)
         ]
+        self.places_at = np.array([places.ctypes.data for _, places in self.keys], dtype=np.int64)
         self._lists = [batch.column(0) for batch in _opened(folder / _SHINGLES, None)] if shingled else []
         self._ends = np.cumsum([len(lists) for lists in self._lists], dtype=np.int64)
         held = [len(self.numbers), *(len(keys) for keys, _ in self.keys), *self._ends[-1:].tolist()]

@@ -12,7 +12,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,19 @@ from datasets import Dataset
 
 from tilth.dedup._look_up import NOWHERE, LookUp, Nearness, Signed, estimates, located
 from tilth.dedup._manifest import Manifest
+from tilth.dedup._segment import Keys, Prints
 from tilth.dedup.exact import Exact
 from tilth.dedup.groups import NULL_TEXT, Deduplicator, Groups, Similarities
 from tilth.dedup.minhash import MinHash
 from tilth.errors import ArgumentError, SourceError
 from tilth.frame import Frame, Rows
+from tilth.step import Codes
 from tilth.text.strings import Mask, Strings, strings, strings_of
 from tilth.text.threads import ordered_map
+
+if TYPE_CHECKING:
+    from tilth.dedup._keys import KeyStore
+    from tilth.dedup._located import Texts
 
 INDEXED = np.uint8(4)
 """The code of the reason of a row that is in an index, behind those of a `Deduplicator`."""
@@ -302,9 +308,9 @@ class _LookingMinHash(MinHash):
     def __str__(self) -> str:
         return "MinHash"
 
-    def _sketch(self, frame: Frame, *given: Any) -> None:
-        keys, prints, digests, codes = given[-4:]
-
+    def _sketch(
+        self, frame: Frame, texts: Texts, keys: KeyStore, prints: Prints | None, digests: Keys, codes: Codes
+    ) -> None:
         def sketched(table: pa.Table, first: int) -> None:
             signed = self._signer.sign(table)
             here = slice(first, first + table.num_rows)
@@ -316,8 +322,10 @@ class _LookingMinHash(MinHash):
             # A row with a code is compared with no other; but a component is to be known as a whole.
             codes[here] = np.where(found & (self.cluster == "direct"), INDEXED, ~signed.valid)
 
-        for _ in frame.map_batches(sketched, [self.column]):
-            pass
+        cuts = frame.cuts([self.column])
+        for (_, end), _ in zip(cuts, frame.map_batches(sketched, [self.column], cuts), strict=True):
+            if keys.spilled:
+                texts.release(end)
 
 
 def signer_of(step: object) -> Signer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from tilth.text.bits import four_at
 from tilth.text.kernel import kernel
 
 
@@ -38,75 +39,65 @@ def find_equal(order, keys, seconds, sorted_keys, places, stored_seconds, base, 
 
 
 @kernel
-def likeliest(
-    order,
-    keys,
-    sorted_keys,
-    places,
-    base,
-    prints,
-    rows,
-    stored_prints,
-    least,
-    worse_than_agree,
-    worse_than_stored,
-    agrees,
-    stored,
-):
-    """Collect for each row the stored rows with the same key whose sketches agree best with its own.
-
-    Those that agree in more places come first, of those that agree in as many the one with the smaller number. What is
-    collected does not depend on the order of the calls, one for each band and segment.
+def find_ranges(order, keys, sorted_keys, lows, highs):
+    """Find where each key stands: from `lows` to `highs`, which stay as they are where it does not.
 
     Args:
         order: the rows that are sought, in the order of their keys.
-        keys: the key of each in this band, shape `(m,)`.
-        sorted_keys: the stored keys of this band, ascending.
-        places: the stored row that each belongs to.
-        base: added to the place of a stored row gives its number.
-        prints: sketches, shape `(n, places)`.
-        rows: which of them is that of each row that is sought, shape `(m,)`.
-        stored_prints: the sketches of the stored rows.
-        least: in how many places two sketches must agree.
-        worse_than_agree: only stored rows behind one that agrees in so many places are collected, shape `(m,)`;
-        worse_than_stored: the number of that one, shape `(m,)`.
-        agrees: in how many places the collected ones agree, best first, 0 where there is none, shape `(m, width)`.
-        stored: their numbers, shape `(m, width)`.
+        keys: the key of each row, shape `(n,)`.
+        sorted_keys: the stored keys, ascending.
+        lows: shape `(n,)`.
+        highs: shape `(n,)`.
     """
-    size = prints.shape[1]
-    width = agrees.shape[1]
     at = np.int64(0)
     for turn in range(len(order)):
         row = order[turn]
         key = keys[row]
         at = _first_from(sorted_keys, key, at)
-        entry = at
-        while entry < len(sorted_keys) and sorted_keys[entry] == key:
-            place = places[entry]
-            entry += 1
+        end = at
+        while end < len(sorted_keys) and sorted_keys[end] == key:
+            end += 1
+        if end > at:
+            lows[row], highs[row] = at, end
+
+
+@kernel
+def agreeing(one, lows, highs, places_at, prints, rows, stored_prints, least, stamps, ones, places, agrees):
+    """List the stored rows that share a key with a row and whose sketch agrees with its own in `least` places or more.
+
+    Args:
+        one: rows that share a key, equal ones next to each other, shape `(m,)`.
+        lows: where that key begins in its sorted list, shape `(m,)`.
+        highs: and where it ends, shape `(m,)`.
+        places_at: the address of the stored rows that the keys of the list belong to, shape `(m,)`.
+        prints: sketches, shape `(n, places)`.
+        rows: which of them is that of row `i`.
+        stored_prints: the sketches of the stored rows.
+        least: see above.
+        stamps: a zero for each stored row.
+        ones: filled with rows;
+        places: with stored rows;
+        agrees: and in how many places they agree.
+
+    Returns:
+        How many were found.
+    """
+    size = prints.shape[1]
+    count = 0
+    for entry in range(len(one)):
+        row = one[entry]
+        for at in range(lows[entry], highs[entry]):
+            place = four_at(places_at[entry], 4 * at)
+            if stamps[place] == row + 1:
+                continue
+            stamps[place] = row + 1
             agree = 0
             for part in range(size):
                 agree += prints[rows[row], part] == stored_prints[place, part]
-            if agree < least or agree < agrees[row, width - 1]:
-                continue
-            number = base + np.int64(place)
-            limit = worse_than_agree[row]
-            if agree > limit or (agree == limit and number <= worse_than_stored[row]):
-                continue
-            low, high = 0, width
-            while low < high:
-                middle = (low + high) >> 1
-                if agrees[row, middle] > agree or (agrees[row, middle] == agree and stored[row, middle] < number):
-                    low = middle + 1
-                else:
-                    high = middle
-            if low == width or (agrees[row, low] == agree and stored[row, low] == number):
-                continue
-            for later in range(width - 1, low, -1):
-                agrees[row, later] = agrees[row, later - 1]
-                stored[row, later] = stored[row, later - 1]
-            agrees[row, low] = agree
-            stored[row, low] = number
+            if agree >= least:
+                ones[count], places[count], agrees[count] = row, place, agree
+                count += 1
+    return count
 
 
 @kernel

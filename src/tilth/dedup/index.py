@@ -24,13 +24,13 @@ import pyarrow as pa
 from datasets import Dataset
 
 from tilth.dedup._look_up import NOWHERE, LookUp, equal_rows
-from tilth.dedup._manifest import Manifest, Part, locked
+from tilth.dedup._manifest import Manifest, Part, drafts, locked
 from tilth.dedup._segment import SEGMENT_ROWS, Segment, SegmentRecord, Stored, check_files, sync, write_segment
 from tilth.dedup._signer import Signer, fitting, signer_in, signer_of
 from tilth.dedup.groups import Deduplicator
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError, SourceError
 from tilth.frame import Frame, Rows
-from tilth.text.strings import is_text, strings
+from tilth.text.strings import is_text, strings, strings_of
 
 MATCH = pa.struct([pa.field("part", pa.string()), pa.field("row", pa.int64()), pa.field("id", pa.string())])
 """How an indexed row is named: the part that it came with, its number there, and the user's own id."""
@@ -273,9 +273,9 @@ class Index:
         """
         return fitting(step, self._manifest, self._where)
 
-    def look_up(self, step: Deduplicator, n: int) -> LookUp:
-        """What will say, for `n` rows of `step`, which indexed row each one equals or is near."""
-        return LookUp(self._segments, self.fitting(step).nearness, n)
+    def look_up(self, signer: Signer, n: int) -> LookUp:
+        """What will say, for `n` rows of a fitting step, which indexed row each one equals or is near."""
+        return LookUp(self._segments, signer.nearness, n)
 
     def named(self, stored: Rows) -> pa.StructArray:
         """The names, of type `MATCH`, of rows counted among those that are stored; null for -1."""
@@ -338,12 +338,14 @@ class Index:
                 self._clear()
 
     def _clear(self) -> None:
-        """Remove folders that the manifest does not list."""
+        """Remove what the manifest does not list."""
         listed = {record.name for record in self._manifest.segments}
         with suppress(OSError):
             for path in (self._folder / _SEGMENTS).iterdir():
                 if path.name not in listed:
                     shutil.rmtree(path, ignore_errors=True)
+        for draft in drafts(self._folder):
+            draft.unlink(missing_ok=True)
 
     def _change(self, manifest: Manifest) -> None:
         manifest.write(self._folder)
@@ -392,7 +394,9 @@ class Index:
             content.update(stored.numbers.tobytes())
             content.update(stored.digests.tobytes())
             if stored.ids is not None:
-                content.update("\0".join("" if each is None else each for each in stored.ids.to_pylist()).encode())
+                ids = strings_of(stored.ids)
+                for part in (ids.valid, np.diff(ids.offsets), ids.data[ids.offsets[0] : ids.offsets[-1]]):
+                    content.update(np.ascontiguousarray(part).tobytes())
         return tuple(records), sum(record.rows for record in records), content.hexdigest()
 
     def _live_in(self, folder: Path) -> None:

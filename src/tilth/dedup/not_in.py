@@ -111,7 +111,8 @@ class NotIn(Deduplicator):
     def groups(self, ds: Dataset, splits: Sequence[int] | None = None) -> Groups:
         """Look all rows up, and group those that are not in the index."""
         index = self._opened()
-        signer, found = index.fitting(self.step), index.look_up(self.step, len(ds))
+        signer = index.fitting(self.step)
+        found = index.look_up(signer, len(ds))
         groups = signer.groups(ds, splits, found) if self.within else signer.alone(ds, found)
         hits = found.hits
         groups.kept[hits], groups.similarity[hits], groups.codes[hits] = hits, found.similarity[hits], INDEXED
