@@ -117,16 +117,16 @@ def test_a_second_run_does_no_work_and_gives_the_same(tmp_path_factory, texts, s
 
 
 def test_a_second_run_writes_nothing(tmp_path, monkeypatch):
-    pipeline = Pipeline(Upper("text"), AtLeast("text", 2), Echo(2))
-    first = pipeline.run(build(["a", "bb", "cc"]), cache_dir=tmp_path)
-    assert len(first.rejected) == 1
+    pipeline = Pipeline(Upper("text"), Turned(3), Echo(2), AtLeast("text", 2))
+    first = pipeline.run(build(["a", "bb", "cc", "dd"]), cache_dir=tmp_path)
+    assert len(first.rejected) == 2
 
     def written(*_):
         raise AssertionError("something is written again")
 
     for module in ("run", "frame", "checkpoint"):
         monkeypatch.setattr(f"tilth.{module}.write_batches", written)
-    second = pipeline.run(build(["a", "bb", "cc"]), cache_dir=tmp_path)
+    second = pipeline.run(build(["a", "bb", "cc", "dd"]), cache_dir=tmp_path)
     assert second.dataset.to_list() == first.dataset.to_list()
     assert second.rejected.to_list() == first.rejected.to_list()
 
