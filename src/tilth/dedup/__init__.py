@@ -7,6 +7,7 @@ from tilth.dedup.index import Index
 from tilth.dedup.lines import Lines
 from tilth.dedup.minhash import MinHash
 from tilth.dedup.not_in import NotIn
+from tilth.dedup.pairwise import Pairwise
 from tilth.dedup.simhash import SimHash
 
-__all__ = ["Decontaminate", "Exact", "HashPack", "Index", "Lines", "MinHash", "NotIn", "SimHash"]
+__all__ = ["Decontaminate", "Exact", "HashPack", "Index", "Lines", "MinHash", "NotIn", "Pairwise", "SimHash"]
