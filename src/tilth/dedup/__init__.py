@@ -9,5 +9,17 @@ from tilth.dedup.minhash import MinHash
 from tilth.dedup.not_in import NotIn
 from tilth.dedup.pairwise import Pairwise
 from tilth.dedup.simhash import SimHash
+from tilth.dedup.substring import Substring
 
-__all__ = ["Decontaminate", "Exact", "HashPack", "Index", "Lines", "MinHash", "NotIn", "Pairwise", "SimHash"]
+__all__ = [
+    "Decontaminate",
+    "Exact",
+    "HashPack",
+    "Index",
+    "Lines",
+    "MinHash",
+    "NotIn",
+    "Pairwise",
+    "SimHash",
+    "Substring",
+]
