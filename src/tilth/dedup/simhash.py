@@ -27,11 +27,11 @@ from tilth.text.strings import strings
 class SimHash(Deduplicator):
     """Keep one row of each group of texts whose fingerprints differ in few of 64 bits.
 
-    It needs 28 bytes a row and no second look at the texts. The distance of the fingerprints is the criterion and
-    nothing is verified: it goes with the angle between sets of shingles and says little about the Jaccard similarity of
-    any one pair. With the defaults nearly all rows that go are near duplicates, but of pairs with a Jaccard similarity
-    of 0.8 only about half are found; a larger distance finds more, of unrelated texts as well. Use `MinHash` where each
-    dropped row must be as similar as asked.
+    The distance of the fingerprints is the criterion and nothing is verified. It goes with the angle between two sets
+    of shingles, give or take some bits, so it says little about the Jaccard similarity of any one pair: with the
+    defaults nearly all rows that go are near duplicates, but of the pairs with a Jaccard similarity of 0.8 half are
+    missed, and of short texts more. A larger distance finds more, of unrelated texts as well. Use `MinHash` where each
+    dropped row must be as similar as asked, and none may be missed.
 
     Identical sequences of words are folded before anything is compared. A fingerprint of few votes is like many others,
     so texts of fewer than `min_shingles` different shingles go as identical ones only. A null is dropped for a reason
