@@ -198,7 +198,7 @@ def hash_words(data, start, end, classes, lower, out):
 
 @kernel
 def hash_words_at(text, start, end, limit, classes, lower, out):
-    """`hash_words` of a text by its address, of which `limit` bytes can be read; tables and `out` are addresses, too."""
+    """`hash_words` of a text by its address, of which `limit` bytes can be read; so are the tables and `out`."""
     count = 0
     opened = np.int64(start)
     safe = limit - 16
