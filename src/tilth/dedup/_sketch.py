@@ -24,7 +24,7 @@ from tilth.text.unicode import tables
 Keys = npt.NDArray[np.uint64]
 Prints = npt.NDArray[np.uint8]
 
-SKETCH_VERSION = 2
+SKETCH_VERSION = 3
 """Raised when any sketch would come out otherwise; whatever stores sketches stores this with them."""
 
 _BASE = np.uint64(0xD6E8FEB86659FD93)
@@ -179,9 +179,11 @@ def _sketch_all(
         for at in range(count):
             hashed = mix(shingles[at] ^ seed)
             shingles[at] = hashed
-            weight = np.uint64(2 * at + 1)
+            # Weights that do not grow evenly: sums over even ones are equal for some words in another order.
+            weight = np.uint64(at + 1) * _GOLDEN
+            weight ^= weight >> np.uint64(29)
             one += hashed * weight
-            two += (hashed ^ _FOLD) * (weight * _GOLDEN)
+            two += (hashed ^ _FOLD) * ((weight << np.uint64(32)) | (weight >> np.uint64(32)))
         digests[row, 0] = mix(one)
         digests[row, 1] = mix(two)
         fill(shingles, count, salts, flips, odd, least, places, empty)

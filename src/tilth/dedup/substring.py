@@ -8,16 +8,18 @@ every repeated span of `min_length` units is found, and nothing that is not repe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from tilth.dedup._pieces import Pieces
 from tilth.frame import Frame, Rows, like, stored
 from tilth.step import DatasetStep, Dropped, Outcome, fingerprint_after, require
 from tilth.text.strings import Mask, strings
+
+if TYPE_CHECKING:
+    from tilth.dedup._pieces import Pieces
 
 Unit = Literal["token", "char", "byte"]
 
