@@ -27,7 +27,7 @@ from tilth.frame import Frame, is_whole, open_batches, write_batches
 from tilth.step import Dropped, Outcome, Step
 from tilth.text.strings import one_array
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when files of an older layout must not be read."""
 PART_BATCHES = 8
 _STALE_SECONDS = 24 * 3600

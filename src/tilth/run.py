@@ -34,7 +34,7 @@ from tilth.step import Column, DatasetStep, Dropped, FilterStep, MapStep, Step
 from tilth.text.strings import is_text, one_array, strings_of
 
 EXAMPLE_CHARACTERS = 2_000
-LENGTH_SAMPLE = 5_000
+LENGTH_SAMPLE = 2_500
 
 
 class Run:
@@ -148,21 +148,16 @@ class Run:
 
         def work(table: pa.Table, first: int) -> tuple[pa.Table, dict[str, Any]]:
             made = step.table_for(table.select(reads), schema)
-            changed, examples = _changes({name: (table[name], made[name]) for name in replaced}, first)
+            changed, some = _changes({name: (table[name], made[name]) for name in replaced}, first)
             spread = frame.spread(made, first, first + table.num_rows)
-            return spread, {"changed": changed, "examples": examples}
+            return spread, {"changed": changed, "some": some}
 
         table, notes, record.cached = self.checkpoint.parts(frame, columns, schema, work, advance)
         record.seconds = sum(note["seconds"] for note in notes)
         record.changed = sum(note["changed"] for note in notes)
-        shown = sorted(
-            (example for note in notes for example in note["examples"]), key=lambda e: _shuffled(e["row"])[0]
-        )
-        record.examples = [
-            Example(**{**example, "row": int(self._numbers_of(np.array([example["row"]]))[0])})
-            for example in shown[:EXAMPLES]
-        ]
         self.frame = frame.lay_over(table, self.checkpoint.fingerprint)
+        some = [(row, name) for note in notes for name, rows in note["some"].items() for row in rows]
+        record.examples = self._changed_examples(frame, some)
 
     def _filter(self, step: FilterStep, record: StepRecord, advance: Callable[[int], None]) -> None:
         columns = step.columns_read(self.frame.dataset.column_names)
@@ -234,6 +229,18 @@ class Run:
         record.dropped = {reason: int(counts[code]) for code, reason in enumerate(step.reasons, 1) if counts[code]}
         record.examples = self._dropped_examples(step, dropped, evidence)
 
+    def _changed_examples(self, before: Frame, some: list[tuple[int, str]]) -> list[Example]:
+        """Of these rows and columns a few, as they were in `before` and as they are now."""
+        examples: list[Example] = []
+        for place in np.argsort(_shuffled([row for row, _ in some]), kind="stable"):
+            row, column = np.array(some[place][:1]), some[place][1]
+            was, now = (_shown(frame.take(column, row)[0]) for frame in (before, self.frame))
+            if was != now:
+                examples.append(Example(int(self._numbers_of(row)[0]), column, was, now))
+            if len(examples) == EXAMPLES:
+                break
+        return examples
+
     def _dropped_examples(
         self, step: FilterStep | DatasetStep, dropped: Dropped, evidence: Column | None
     ) -> list[Example]:
@@ -286,21 +293,18 @@ def _judged(step: FilterStep, table: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _changes(pairs: dict[str, tuple[Column, Column]], first: int) -> tuple[int, list[dict[str, Any]]]:
-    """How many rows differ in any of the columns, and some of them."""
+def _changes(pairs: dict[str, tuple[Column, Column]], first: int) -> tuple[int, dict[str, list[int]]]:
+    """How many rows differ in any of the columns, and for each column some that do, counted from `first`."""
     differs: npt.NDArray[np.bool_] | None = None
-    examples: list[dict[str, Any]] = []
+    some: dict[str, list[int]] = {}
     for name, (before, after) in pairs.items():
         here = _differs(before, after)
         if here is None:
             continue
         differs = here if differs is None else differs | here
-        rows = np.flatnonzero(here)
-        for row in rows[np.argsort(_shuffled(rows + first), kind="stable")[:EXAMPLES]].tolist():
-            shown = {"before": _shown(before[row]), "after": _shown(after[row])}
-            if shown["before"] != shown["after"]:
-                examples.append({"row": row + first, "column": name, **shown})
-    return (0 if differs is None else int(differs.sum())), examples
+        rows = np.flatnonzero(here) + first
+        some[name] = rows[np.argsort(_shuffled(rows), kind="stable")[:EXAMPLES]].tolist()
+    return (0 if differs is None else int(differs.sum())), some
 
 
 def _differs(before: Column, after: Column) -> npt.NDArray[np.bool_] | None:
