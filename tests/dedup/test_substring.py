@@ -8,6 +8,7 @@ import pickle
 import random
 from collections import defaultdict
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from unittest import mock
 
@@ -301,6 +302,10 @@ def test_every_copy_is_found_and_leads_to_what_stays(seed, letters, length, all_
         if large:
             as_if_large(stack)
         found = repeats(units, offsets, length, all_copies=all_copies)
+        # Which copies are named must not depend on where the work was parted.
+        stack.enter_context(mock.patch.object(_repeats, "_RUNS_AT_ONCE", 2**16))
+        at_once = repeats(units, offsets, length, all_copies=all_copies)
+        assert [found.begins.tolist(), found.sources.tolist()] == [at_once.begins.tolist(), at_once.sources.tolist()]
     gone = np.zeros(offsets[-1], dtype=np.bool_)
     for begin, end in zip(found.begins, found.ends, strict=True):
         assert begin < end and not gone[begin:end].any()
@@ -459,6 +464,49 @@ def test_a_long_window_of_a_short_cycle_takes_no_time():
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
     found = repeats(np.frombuffer("".join(rows).encode(), dtype=np.uint8), offsets, length)
     assert offsets[-1] - (found.ends - found.begins).sum() == length + 1
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_cycles_that_other_rows_hold_in_part_are_followed_to_their_ends(large):
+    length = 8
+    with ExitStack() as stack:
+        if large:
+            as_if_large(stack)
+        for period in range(1, 7):
+            for more in range(period + 1):
+                cycle = [*range(period)] * 40
+                rows = [
+                    [*cycle[: length + more], 90],
+                    [*cycle[: 5 * length + more], 91],
+                    [*cycle[1:70], 92, *cycle[:30]],
+                ]
+                offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+                for kind in (np.uint8, np.int32):
+                    found = repeats(np.array([*chain.from_iterable(rows)], dtype=kind), offsets, length)
+                    gone = np.zeros(offsets[-1], dtype=np.bool_)
+                    for begin, end in zip(found.begins, found.ends, strict=True):
+                        gone[begin:end] = True
+                    assert gone.tolist() == [*chain.from_iterable(repeated(rows, length, "first"))]
+
+
+def test_windows_with_the_same_hash_are_told_apart():
+    word = np.zeros(1, dtype=np.uint8)
+    while len(word) < 2048:
+        word = np.concatenate([word, 1 - word])
+    # Whatever the base, the polynomials of a Thue-Morse word and of its complement are equal modulo 2**64.
+    base, hashes = int(_repeats._BASE), []
+    for units in (word, 1 - word):
+        hashed = 0
+        for unit in units.tolist():
+            hashed = (hashed * base + unit) % 2**64
+        hashes.append(hashed)
+    assert hashes[0] == hashes[1]
+    units = np.concatenate([word, 1 - word, 1 - word, word, word])
+    offsets = np.arange(6, dtype=np.int64) * 2048
+    with mock.patch.object(_repeats, "_candidates", lambda *_: (offsets[:-1], offsets[:-1] + 1)):
+        found = repeats(units, offsets, 2048)
+    assert found.begins.tolist() == offsets[2:5].tolist()
+    assert found.sources.tolist() == [2048, 0, 0]
 
 
 def test_a_table_that_grows_loses_nothing():

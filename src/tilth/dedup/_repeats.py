@@ -93,7 +93,7 @@ def _runs(units: Units, offsets: Numbers, length: int) -> tuple[Numbers, Numbers
         table = spare.pop() if spare else np.empty(size, dtype=np.uint64)
         table.fill(0)
         runs = [np.empty((3, 0), dtype=np.int64)]
-        at = np.zeros(3, dtype=np.int64)
+        at = np.array([0, 0, 0, -1, 0, 0], dtype=np.int64)
         room = np.empty((3, min(_RUNS_AT_ONCE, windows + _QUEUE)), dtype=np.int64)
         while at[0] < len(begins):
             count = _find(*fixed, share, share_bits, place_bits, table, at, room)
@@ -350,8 +350,8 @@ def _find(
 ):
     """Enter runs of copies whose first window has a hash of this share in `room`: window, earlier place, windows.
 
-    Works until `room` or the table is full. `at` says in which stretch and at which window to go on, and how many
-    entries the table has.
+    Works until `room` or the table is full. `at` says in which stretch and at which window to go on, how many
+    entries the table has, and what the last run was: which run is found must not depend on where the work was parted.
     """
     filled = 0
     # An entry is a hash without its lowest bits, and in these the place of the window and one.
@@ -359,6 +359,8 @@ def _find(
     mask = len(table) - 1
     drop = leading_zeros(np.uint64(mask))
     entries = at[2]
+    # The last run that was found.
+    run, source, count = at[3], at[4], at[5]
     queue = np.empty(_QUEUE + 1, dtype=np.int64)
     hashes = np.empty(_QUEUE + 1, dtype=np.uint64)
     row = 0
@@ -377,7 +379,7 @@ def _find(
             stands = np.int64(-1)
         while window < last:
             if _is_full(entries, len(table)) or filled + _QUEUE > room.shape[1]:
-                at[0], at[1], at[2] = stretch, window, entries
+                at[0], at[1], at[2], at[3], at[4], at[5] = stretch, window, entries, run, source, count
                 return filled
             # The hash of this window: by steps from the last one if that is near, else anew.
             if stands < 0 or window - stands >= length:
@@ -431,18 +433,17 @@ def _find(
                             most = row_end - here
                             if before < row_begin:
                                 most = min(most, end_of_row(offsets, index, before) - before)
-                            run, count = np.int64(-1), np.int64(0)
-                            if filled > 0 and room[0, filled - 1] >= row_begin:
-                                run, count = room[0, filled - 1], room[2, filled - 1]
-                                within = before - room[1, filled - 1]
+                            again = False
+                            if run >= row_begin:
+                                within = before - source
                                 if run + count == here and 0 <= within < count:
                                     # What follows a copy and is in the copy's source repeats the copy itself.
                                     before, most = run + within, row_end - here
-                                elif within != 0 or here - run >= length:
-                                    run = np.int64(-1)
+                                else:
+                                    again = within == 0 and here - run < length
                             if (
-                                run >= cycle_begin
-                                and before == room[1, filled - 1]
+                                again
+                                and run >= cycle_begin
                                 and (here - run) % cycle == 0
                                 and here + length + count <= cycle_end
                             ):
@@ -450,20 +451,19 @@ def _find(
                                 same = length + count - 1
                             else:
                                 same = _common(raw, here << shift, before << shift, most << shift) >> shift
-                                if same >= length and run >= 0 and before == room[1, filled - 1]:
+                                if again and same >= length:
                                     more = _common(raw, here << shift, run << shift, (row_end - here) << shift)
                                     cycle_begin, cycle_end, cycle = run, here + (more >> shift), here - run
                             if same >= length:
-                                skip = here + same - length + 1
-                                room[0, filled] = here
-                                room[1, filled] = before
-                                room[2, filled] = skip - here
+                                run, source, count = here, before, same - length + 1
+                                room[0, filled], room[1, filled], room[2, filled] = run, source, count
                                 filled += 1
+                                skip = here + count
                                 break
                     slot = (slot + 1) & mask
             if skip > 0:
                 # A copy often follows a copy; what was hashed beyond its beginning was hashed for nothing.
                 eager = _EAGER
             window = max(window, skip)
-    at[0], at[1], at[2] = len(begins), 0, entries
+    at[0], at[2] = len(begins), entries
     return filled
