@@ -130,8 +130,8 @@ class Signer(ABC):
         name = type(self.step).__name__
         if manifest.step != name:
             raise ArgumentError(f"{name}: {where} was built by {manifest.step}; use that, or build an index by {name}.")
-        for field, theirs in manifest.parameters.items():
-            self.check_field(field, self.parameters[field], theirs, where)
+        for field in dict.fromkeys([*manifest.parameters, *self.parameters]):
+            self.check_field(field, self.parameters.get(field), manifest.parameters.get(field), where)
 
     def check_field(self, field: str, ours: Any, theirs: Any, where: str, hint: str = "") -> None:
         """Refuse an index for which this field was another."""
