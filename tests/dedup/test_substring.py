@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilth import frame as frame_module
-from tilth.dedup import Substring, _repeats
+from tilth.dedup import Substring, _repeats, _sequence
 from tilth.dedup._repeats import repeats
 from tilth.errors import ArgumentError, ColumnTypeError, MissingColumnError
 from tilth.pipeline import Pipeline
@@ -436,6 +436,20 @@ def test_words_of_any_length_and_script_are_told_apart():
     assert len(made) == 1
 
 
+def test_long_words_with_the_same_hash_are_told_apart():
+    vocabulary = _sequence._Vocabulary()
+
+    def numbers(*found: bytes) -> list[int]:
+        letters = np.frombuffer(b"".join(word + b"\0" for word in found), dtype=np.uint8)
+        starts = np.cumsum([0, *(len(word) + 1 for word in found[:-1])]).astype(np.uint64)
+        keys = np.stack([np.full(len(found), 7, dtype=np.uint64), _sequence._LONG | starts], axis=1)
+        return vocabulary.join(keys, letters).tolist()
+
+    one, two, three = b"a" * 30, b"a" * 29 + b"b", b"a" * 31
+    assert numbers(one, two) == [0, 1]
+    assert numbers(three, two, one) == [2, 1, 0]
+
+
 def test_a_text_that_repeats_itself_keeps_its_first_turn():
     assert Substring("text", 4, "char").apply(table_of(["abcd" * 10]))["text"][:] == ["abcd"]
     # The window that repeats itself needs four characters of its own: the first whole turn after them is a copy.
@@ -510,12 +524,13 @@ def test_windows_with_the_same_hash_are_told_apart():
 
 
 def test_a_table_that_grows_loses_nothing():
-    rows = np.random.default_rng(1).integers(0, 256, (2, 120_000)).astype(np.uint8)
-    units = np.concatenate([rows[0], rows[1], rows[0], rows[1]])
-    offsets = np.arange(5, dtype=np.int64) * 120_000
-    found = repeats(units, offsets, 40)
-    assert found.begins.tolist() == offsets[2:4].tolist()
-    assert found.sources.tolist() == offsets[:2].tolist()
+    length, rows = 40, 60_000
+    units = np.random.default_rng(1).integers(0, 256, rows * length).astype(np.uint8)
+    # Each row is one window: none is found by following another one.
+    offsets = np.arange(2 * rows + 1, dtype=np.int64) * length
+    found = repeats(np.concatenate([units, units]), offsets, length)
+    assert found.begins.tolist() == offsets[rows:-1].tolist()
+    assert found.sources.tolist() == offsets[:rows].tolist()
 
 
 def test_a_row_of_ten_megabytes():
