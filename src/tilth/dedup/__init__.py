@@ -8,6 +8,7 @@ from tilth.dedup.lines import Lines
 from tilth.dedup.minhash import MinHash
 from tilth.dedup.not_in import NotIn
 from tilth.dedup.pairwise import Pairwise
+from tilth.dedup.semantic import Semantic
 from tilth.dedup.simhash import SimHash
 from tilth.dedup.substring import Substring
 
@@ -20,6 +21,7 @@ __all__ = [
     "MinHash",
     "NotIn",
     "Pairwise",
+    "Semantic",
     "SimHash",
     "Substring",
 ]
